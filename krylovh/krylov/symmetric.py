@@ -1,0 +1,103 @@
+"""The only door between an algorithm and an operator: coerced, counted, checked products in float64.
+
+Algorithms call a :class:`SymmetricOperator` and may rely on this: the operator never sees the algorithm's own arrays,
+the result is a new float64 array that nobody else holds, every application to one vector is counted, a budget is never
+exceeded, and NaN or infinity cannot enter a basis unseen.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
+
+Array = NDArray[np.float64]
+
+__all__ = ["BudgetSpent", "NonFiniteProduct", "SymmetricOperator", "resolve_seed"]
+
+
+class BudgetSpent(Exception):
+    """The next product would exceed the budget of products or seconds."""
+
+
+class NonFiniteProduct(Exception):
+    """The operator returned NaN or infinity for a finite vector."""
+
+
+class SymmetricOperator:
+    """Products with ``A`` as an algorithm sees them.
+
+    Parameters
+    ----------
+    A : LinearOperator, ndarray or sparse matrix, shape (n, n)
+        Real and symmetric.
+    max_products : int, optional
+        Largest number of applications to one vector.
+    max_seconds : float, optional
+        No product is started later than this.
+    """
+
+    def __init__(self, A: Any, *, max_products: int | None = None, max_seconds: float | None = None) -> None:
+        if max_products is not None and max_products < 0:
+            raise ValueError(f"max_products must be at least 0, got {max_products}")
+        if max_seconds is not None and not max_seconds >= 0:
+            raise ValueError(f"max_seconds must be at least 0, got {max_seconds}")
+        self.operator: LinearOperator = aslinearoperator(A)
+        shape = self.operator.shape
+        if len(shape) != 2 or shape[0] != shape[1]:
+            raise ValueError(f"A must be square, got shape {shape}")
+        dtype = np.dtype(self.operator.dtype if self.operator.dtype is not None else np.float64)
+        if dtype.kind == "c":
+            raise TypeError(f"A must be real, got dtype {dtype}")
+        self.n = int(shape[0])
+        #: dtype that products are rounded to; integers count as float64
+        self.dtype = np.dtype(np.float32) if dtype in (np.float16, np.float32) else np.dtype(np.float64)
+        self.num_products = 0
+        self.max_products = max_products
+        self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
+
+    @property
+    def eps(self) -> float:
+        """Machine epsilon of the products."""
+        return float(np.finfo(self.dtype).eps)
+
+    @property
+    def remaining(self) -> float:
+        """Products left in the budget."""
+        return np.inf if self.max_products is None else self.max_products - self.num_products
+
+    def __call__(self, V: Array) -> Array:
+        """Return ``A V`` in float64 for ``V`` of shape (n,) or (n, k); a block counts as k products."""
+        count = 1 if V.ndim == 1 else V.shape[1]
+        if count > self.remaining or (self._deadline is not None and time.monotonic() > self._deadline):
+            raise BudgetSpent
+        argument = np.array(V, dtype=self.dtype, order="F")  # a copy: an operator may scribble on what it gets
+        result = self.operator.matvec(argument) if V.ndim == 1 else self.operator.matmat(argument)
+        self.num_products += count
+        product = np.array(result, order="F")
+        if product.dtype.kind not in "fiub":
+            raise TypeError(f"a product with A must be a real array, got {type(result).__name__} of {product.dtype}")
+        if product.shape != V.shape:
+            raise ValueError(f"a product with A must have shape {V.shape}, got {product.shape}")
+        product = product.astype(np.float64, copy=False)
+        if not np.isfinite(product).all():
+            raise NonFiniteProduct
+        return product
+
+
+def resolve_seed(rng: int | np.random.Generator | None) -> int:
+    """Return the seed that a result records: the given one, one drawn from a generator, or a fresh one.
+
+    Examples
+    --------
+    >>> resolve_seed(7)
+    7
+    """
+    if rng is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(2**63))
+    if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool) and rng >= 0:
+        return int(rng)
+    raise ValueError(f"rng must be a non-negative integer, a numpy.random.Generator or None, got {rng!r}")
