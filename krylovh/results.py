@@ -5,6 +5,7 @@ says how it ended, and the partial result is there in any case.  ``num_products`
 operator to one vector, those of verification included.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -110,6 +111,8 @@ class EigenResult:
 class Estimate:
     """A number from random probes, with its standard error and a 95 % interval.
 
+    One probe says nothing about its own error: the standard error is then NaN and the interval the whole line.
+
     Examples
     --------
     >>> print(Estimate(10.0, 0.5, (8.9, 11.1), 30, 7, Status.CONVERGED, "hutchinson"))
@@ -127,7 +130,7 @@ class Estimate:
     def __str__(self) -> str:
         low, high = self.interval
         cost = f"{self.method}, {self.num_products} products, seed {self.seed}"
-        return f"{self.value:.6g} +- {self.standard_error:.2g} (95 %: {low:.6g} to {high:.6g}; {cost})"
+        return f"{self.value:.6g} +- {self.standard_error:.3g} (95 %: {low:.6g} to {high:.6g}; {cost})"
 
 
 def signed_log(x: ArrayLike, threshold: float) -> Array:
@@ -146,9 +149,12 @@ def signed_log(x: ArrayLike, threshold: float) -> Array:
 class SpectralDensity:
     """Stochastic Lanczos quadrature: one Gauss rule per probe for the spectrum seen from that probe.
 
-    Row ``p`` of ``nodes`` and ``weights`` is the rule of probe ``p``; a probe whose Krylov space became invariant
-    early is padded with NaN (its rule is then exact).  The weights of a probe add up to one.  Nodes are kept, so any
-    smoothing can be redone.  Densities are per eigenvalue: they integrate to one.
+    Row ``p`` of ``nodes`` and ``weights`` is the rule of probe ``p``, padded with NaN where the probe took fewer
+    steps.  The weights of a probe add up to one, and a rule of m nodes has the moments ``v' A^k v``, k = 0 ... 2m-1, of
+    its probe.  Where the Krylov space of a probe became invariant the rule is ``exact``: it is the spectrum seen from
+    the probe.  Nodes are kept, so any smoothing can be redone.  Densities are per eigenvalue: they integrate to one.
+
+    A run that ended before its first product has no probe, and its methods raise ``ValueError``.
 
     References
     ----------
@@ -161,6 +167,8 @@ class SpectralDensity:
     >>> rule = SpectralDensity(np.array([[0.0, 1.0]]), np.array([[0.9, 0.1]]), 100, 2, 0, Status.CONVERGED)
     >>> rule.cumulative([-1.0, 0.5, 2.0])
     array([0. , 0.9, 1. ])
+    >>> print(rule)
+    spectral density of order 100: 1 probe, 2 nodes in [0, 1], converged, 2 products, seed 0
     """
 
     nodes: Array  # (num_probes, num_steps), ascending in each row
@@ -169,27 +177,37 @@ class SpectralDensity:
     num_products: int
     seed: int
     status: Status
+    exact: NDArray[np.bool_] | None = None  # (num_probes,): the Krylov space became invariant; None: in no probe
+    accuracy: float = 2.0**-46  # of the nodes, relative to the largest: rounding of products and recurrences
+
+    def __str__(self) -> str:
+        size = np.count_nonzero(~np.isnan(self.nodes))
+        span = "[{:.4g}, {:.4g}]".format(*self.support) if size else "an empty range"
+        probes = f"{self.num_probes} probe{'' if self.num_probes == 1 else 's'}, {size} nodes in {span}"
+        cost = f"{self.num_products} products, seed {self.seed}"
+        return f"spectral density of order {self.dimension}: {probes}, {self.status}, {cost}"
 
     @property
     def num_probes(self) -> int:
         """Number of random probes."""
-        return self.nodes.shape[0]
+        return len(self.nodes)
 
     @property
     def support(self) -> tuple[float, float]:
         """Smallest and largest node."""
+        if self.num_probes == 0:
+            raise ValueError(self._empty)
         return float(np.nanmin(self.nodes)), float(np.nanmax(self.nodes))
 
     @property
     def log_threshold(self) -> float:
-        """Where the signed-log axis turns from linear to logarithmic: 1e-5 of the largest |node|."""
-        low, high = self.support
-        return 1e-5 * max(abs(low), abs(high)) or 1.0
+        """Where the signed-log axis turns from linear to logarithmic: 1e-5 of the largest absolute node."""
+        return 1e-5 * self._radius or 1.0
 
     def grid(self, num_points: int = 1000, *, scale: Scale = "linear") -> Array:
         """Return points that cover the nodes with a margin, evenly spaced on the given axis, shape (num_points,)."""
         low, high = self._coordinate(np.array(self.support), scale)
-        margin = 0.06 * (high - low) or 0.06 * (abs(high) or 1.0)
+        margin = 0.06 * ((high - low) or abs(high) or 1.0)
         points = np.linspace(low - margin, high + margin, num_points)
         if scale == "linear":
             return points
@@ -212,16 +230,20 @@ class SpectralDensity:
 
     def cumulative(self, grid: ArrayLike) -> Array:
         """Return the estimated share of eigenvalues that are at most each point of ``grid``."""
-        return np.asarray(self._mass(np.asarray(grid, dtype=np.float64), 0).mean(axis=0))
+        return self._mean_mass(np.asarray(grid, dtype=np.float64), 0)
 
     def band(self, grid: ArrayLike, *, confidence: float = 0.95) -> tuple[Array, Array]:
         """Return lower and upper bounds of the cumulative spectrum that hold at all points at once.
 
         Two errors are added.  That of the quadrature is bounded without a probability: for a Gauss rule the measure
         of a probe at ``x`` lies between the weight strictly before the last node under ``x`` and the weight up to the
-        first node above ``x`` (Chebyshev, Markov and Stieltjes).  That of sampling: seen from a probe uniform on the
-        sphere, a share c of the spectrum has weight Beta(nc/2, n(1-c)/2), so the mean over probes is c plus a
-        Brownian bridge of variance 2c(1-c)/((n+2) probes), whose supremum has the Kolmogorov distribution.
+        first node above ``x`` (Chebyshev, Markov and Stieltjes); an exact rule is that measure.  That of sampling:
+        seen from a probe uniform on the sphere, a share c of the spectrum has weight Beta(nc/2, n(1-c)/2), so the mean
+        over probes is c plus a Brownian bridge of variance 2c(1-c)/((n+2) probes), whose supremum has the Kolmogorov
+        distribution.  Points closer than ``accuracy`` to a node count as being on either side of it.
+
+        Where many eigenvalues sit closer together than the rule resolves, as around zero in the Hessian of a trained
+        net, the first error dominates, and it is as large as the weight of two neighbouring nodes.
 
         Parameters
         ----------
@@ -232,23 +254,41 @@ class SpectralDensity:
         if not 0.0 < confidence < 1.0:
             raise ValueError(f"confidence must be in (0, 1), got {confidence}")
         grid = np.asarray(grid, dtype=np.float64)
-        low, high = self.support
-        rounding = 64 * np.finfo(np.float64).eps * max(abs(low), abs(high))
+        rounding = self.accuracy * self._radius
         sampling = kolmogi(1.0 - confidence) * np.sqrt(2.0 / ((self.dimension + 2) * self.num_probes))
-        lower = self._mass(grid - rounding, -1).mean(axis=0) - sampling
-        upper = self._mass(grid + rounding, +1).mean(axis=0) + sampling
+        lower = self._mean_mass(grid - rounding, -1) - sampling
+        upper = self._mean_mass(grid + rounding, +1) + sampling
         return np.clip(lower, 0.0, 1.0), np.clip(upper, 0.0, 1.0)
 
-    def _mass(self, grid: Array, shift: int) -> Array:
-        """Return the weight of the first ``#(nodes <= x) + shift`` nodes of each probe, (num_probes, *grid.shape)."""
-        masses = np.empty((self.num_probes, *grid.shape))
-        for row, (nodes, weights) in enumerate(zip(self.nodes, self.weights, strict=True)):
+    @property
+    def _empty(self) -> str:
+        return f"the spectral density has no probe (status {self.status}): nothing can be read from it"
+
+    @property
+    def _radius(self) -> float:
+        """Largest absolute node."""
+        low, high = self.support
+        return max(abs(low), abs(high))
+
+    def _rules(self) -> Iterator[tuple[Array, Array, bool]]:
+        """Yield nodes, weights and exactness of each probe, without the padding."""
+        exact = np.zeros(self.num_probes, dtype=bool) if self.exact is None else self.exact
+        for nodes, weights, is_exact in zip(self.nodes, self.weights, exact, strict=True):
             size = np.count_nonzero(~np.isnan(nodes))
-            exact = size < nodes.size or size >= self.dimension
-            count = np.searchsorted(nodes[:size], grid, side="right") + (0 if exact else shift)
-            total = np.concatenate([[0.0], np.cumsum(weights[:size])])
-            masses[row] = total[np.clip(count, 0, size)]
-        return masses
+            yield nodes[:size], weights[:size], bool(is_exact)
+
+    def _mean_mass(self, grid: Array, shift: int) -> Array:
+        """Return the weight of the first ``#(nodes <= x) + shift`` nodes, averaged over probes.
+
+        Exact rules are not shifted.
+        """
+        if self.num_probes == 0:
+            raise ValueError(self._empty)
+        total = np.zeros(grid.shape)
+        for nodes, weights, exact in self._rules():
+            count = np.searchsorted(nodes, grid, side="right") + (0 if exact else shift)
+            total += np.concatenate([[0.0], np.cumsum(weights)])[np.clip(count, 0, nodes.size)]
+        return np.asarray(np.minimum(total / self.num_probes, 1.0))
 
     def _coordinate(self, x: Array, scale: Scale) -> Array:
         if scale == "linear":
@@ -264,9 +304,16 @@ class SpectralDensity:
         sigma = width if width is not None else ((high - low) or abs(high) or 1.0) / 100
         if not sigma > 0:
             raise ValueError(f"width must be positive, got {width}")
-        densities = np.empty((self.num_probes, *points.shape))
-        for row, (nodes, weights) in enumerate(zip(self.nodes, self.weights, strict=True)):
-            kept = ~np.isnan(nodes)
-            offset = (points[..., None] - self._coordinate(nodes[kept], scale)) / sigma
-            densities[row] = np.exp(-0.5 * offset**2) @ weights[kept] / (sigma * np.sqrt(2 * np.pi))
-        return densities
+        densities = np.zeros((self.num_probes, *points.shape))
+        for probe, (nodes, weights, _) in enumerate(self._rules()):
+            centres = self._coordinate(nodes, scale)
+            for part in _slices(nodes.size, 2**20 // max(points.size, 1)):  # temporaries stay near 8 MB
+                offset = (points[..., None] - centres[part]) / sigma
+                densities[probe] += np.exp(-0.5 * offset**2) @ weights[part]
+        return np.asarray(densities / (sigma * np.sqrt(2 * np.pi)))
+
+
+def _slices(size: int, step: int) -> Iterator[slice]:
+    """Cut ``range(size)`` into consecutive pieces of ``step``, at least one long."""
+    step = max(step, 1)
+    return (slice(first, first + step) for first in range(0, size, step))

@@ -55,6 +55,8 @@ class SymmetricOperator:
         self.dtype = np.dtype(np.float32) if dtype in (np.float16, np.float32) else np.dtype(np.float64)
         self.num_products = 0
         self.max_products = max_products
+        #: products that are kept back from the budget for a closing computation
+        self.reserved = 0
         self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
 
     @property
@@ -65,25 +67,51 @@ class SymmetricOperator:
     @property
     def remaining(self) -> float:
         """Products left in the budget."""
-        return np.inf if self.max_products is None else self.max_products - self.num_products
+        return np.inf if self.max_products is None else self.max_products - self.num_products - self.reserved
+
+    def release(self) -> None:
+        """Stop the clock and free what is reserved: from here on results are only being closed."""
+        self.reserved = 0
+        self._deadline = None
 
     def __call__(self, V: Array) -> Array:
         """Return ``A V`` in float64 for ``V`` of shape (n,) or (n, k); a block counts as k products."""
         count = 1 if V.ndim == 1 else V.shape[1]
         if count > self.remaining or (self._deadline is not None and time.monotonic() > self._deadline):
             raise BudgetSpent
-        argument = np.array(V, dtype=self.dtype, order="F")  # a copy: an operator may scribble on what it gets
-        result = self.operator.matvec(argument) if V.ndim == 1 else self.operator.matmat(argument)
-        self.num_products += count
-        product = np.array(result, order="F")
-        if product.dtype.kind not in "fiub":
-            raise TypeError(f"a product with A must be a real array, got {type(result).__name__} of {product.dtype}")
-        if product.shape != V.shape:
-            raise ValueError(f"a product with A must have shape {V.shape}, got {product.shape}")
+        # a copy: an operator may scribble on what it gets
+        argument: NDArray[Any] = np.array(V, dtype=self.dtype, order="F")
+        if V.ndim == 1 or _has_block_product(self.operator):
+            product = self._apply(argument)
+        else:
+            product = np.empty(V.shape, order="F")
+            for i in range(count):  # the default loop of scipy would collect one reused buffer k times
+                product[:, i] = self._apply(argument[:, i])
         product = product.astype(np.float64, copy=False)
         if not np.isfinite(product).all():
             raise NonFiniteProduct
         return product
+
+    def _apply(self, V: NDArray[Any]) -> NDArray[Any]:
+        """Return ``A V`` as a new array, with complaints that name what a product must be."""
+        self.num_products += 1 if V.ndim == 1 else V.shape[1]
+        result = self.operator._matvec(V) if V.ndim == 1 else self.operator._matmat(V)
+        product = np.array(result, order="F")
+        if product.dtype.kind not in "fiub":
+            raise TypeError(f"a product with A must be a real array, got {type(result).__name__} of {product.dtype}")
+        if V.ndim == 1 and product.shape == (self.n, 1):
+            product = product[:, 0]
+        if product.shape != V.shape:
+            raise ValueError(f"a product with A must have shape {V.shape}, got {product.shape}")
+        return product
+
+
+def _has_block_product(operator: LinearOperator) -> bool:
+    """Return whether ``A V`` is more than scipy's loop over the columns of V."""
+    if type(operator)._matmat is LinearOperator._matmat:
+        return False
+    # LinearOperator(shape, matvec=...) without matmat hides the same loop
+    return getattr(operator, "_CustomLinearOperator__matmat_impl", True) is not None
 
 
 def resolve_seed(rng: int | np.random.Generator | None) -> int:

@@ -1,0 +1,206 @@
+"""Activations: value, first and second derivative at one point, in double precision whatever the net's dtype.
+
+Each formula is arranged so that the derivatives keep their relative accuracy far out in the tails, where ``1 - z*z``
+would have cancelled, and neither overflow nor NaN appears for any finite argument (``exp`` alone overflows, as it
+must).  At a kink: relu'(0) = 0, leaky_relu'(0), elu'(0) and selu'(0) are those of the negative side, and relu'' is 0.
+"""
+
+import math
+
+from .jit import exact_subroutine, subroutine
+
+__all__ = ["ACTIVATIONS", "activate"]
+
+ACTIVATIONS = (
+    "identity", "logistic", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus",
+    "gelu", "gelu_tanh", "silu", "mish", "sin", "softsign", "exp",
+)  # fmt: skip
+(
+    IDENTITY, LOGISTIC, TANH, RELU, LEAKY_RELU, ELU, SELU, SOFTPLUS,
+    GELU, GELU_TANH, SILU, MISH, SIN, SOFTSIGN, EXP,
+) = range(len(ACTIVATIONS))  # fmt: skip
+
+LEAKY_SLOPE = 0.01
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
+
+INV_SQRT2_HIGH, INV_SQRT2_LOW = 0.7071067811865476, -4.833646656726457e-17  # 1/sqrt(2) in two doubles
+INV_SQRT_2PI = 0.3989422804014327
+TWO_OVER_SQRT_PI = 1.1283791670955126
+SQRT_2_OVER_PI = 0.7978845608028654
+GELU_CUBIC = 0.044715
+SPLITTER = 134217729.0  # 2^27 + 1
+
+
+@exact_subroutine
+def leading_half(x):
+    """Return x rounded to 26 bits, so that its square is exact (Veltkamp)."""
+    t = SPLITTER * x
+    return t - (t - x)
+
+
+@exact_subroutine
+def normal_density(a):
+    """Return exp(-a^2/2)/sqrt(2 pi) without the amplified rounding error of a^2."""
+    if abs(a) > 40.0:
+        return 0.0
+    high = leading_half(a)
+    return INV_SQRT_2PI * math.exp(-0.5 * high * high) * math.exp(-0.5 * (a - high) * (a + high))
+
+
+@exact_subroutine
+def normal_distribution(a):
+    """Return P(Z <= a), accurate relative to itself in the left tail."""
+    if a < -40.0:
+        return 0.0
+    if a > 10.0:
+        return 1.0
+    t = -a * INV_SQRT2_HIGH
+    # what the rounding of a/sqrt(2) lost, put back to first order: erfc'(t) = -2/sqrt(pi) exp(-t^2)
+    a_high, c_high = leading_half(-a), leading_half(INV_SQRT2_HIGH)
+    a_low, c_low = -a - a_high, INV_SQRT2_HIGH - c_high
+    lost = ((a_high * c_high - t) + a_high * c_low + a_low * c_high) + a_low * c_low - a * INV_SQRT2_LOW
+    return 0.5 * math.erfc(t) - lost * normal_density(a) * math.sqrt(2.0)
+
+
+@exact_subroutine
+def logistic(a):
+    """Return the logistic function with its first and second derivative."""
+    e = math.exp(-abs(a))
+    upper = 1.0 / (1.0 + e)
+    lower = e * upper
+    slope = upper * lower
+    tilt = -math.expm1(-abs(a)) * upper  # |tanh(a/2)|
+    if a >= 0.0:
+        return upper, slope, -slope * tilt
+    return lower, slope, slope * tilt
+
+
+@exact_subroutine
+def tanh(a):
+    z = math.tanh(a)
+    e = math.exp(-2.0 * abs(a))
+    slope = 4.0 * e / ((1.0 + e) * (1.0 + e))
+    return z, slope, -2.0 * z * slope
+
+
+@exact_subroutine
+def softplus(a):
+    s, slope, _ = logistic(a)
+    return max(a, 0.0) + math.log1p(math.exp(-abs(a))), s, slope
+
+
+@exact_subroutine
+def elu(a):
+    if a > 0.0:
+        return a, 1.0, 0.0
+    e = math.exp(a)
+    return math.expm1(a), e, e
+
+
+@exact_subroutine
+def gelu(a):
+    """a Phi(a) and its derivatives Phi + a phi, (2 - a^2) phi."""
+    phi, Phi = normal_density(a), normal_distribution(a)
+    if phi == 0.0:  # so far out that a^2 could overflow
+        return a * Phi, Phi, 0.0
+    return a * Phi, Phi + a * phi, (2.0 - a * a) * phi
+
+
+@exact_subroutine
+def gelu_tanh(a):
+    """a/2 (1 + tanh(w)) = a logistic(2w) with w = sqrt(2/pi) (a + 0.044715 a^3)."""
+    if abs(a) > 1e3:  # beyond all rounding; a^3 could overflow
+        return (a, 1.0, 0.0) if a > 0.0 else (-0.0, 0.0, 0.0)
+    w = 2.0 * SQRT_2_OVER_PI * (a + GELU_CUBIC * a * a * a)
+    w1 = 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * GELU_CUBIC * a * a)
+    w2 = 12.0 * SQRT_2_OVER_PI * GELU_CUBIC * a
+    s, s1, s2 = logistic(w)
+    first, second = s1 * w1, s2 * w1 * w1 + s1 * w2
+    return a * s, s + a * first, 2.0 * first + a * second
+
+
+@exact_subroutine
+def silu(a):
+    s, s1, s2 = logistic(a)
+    if s1 == 0.0:
+        return a * s, s, 0.0
+    return a * s, s + a * s1, 2.0 * s1 + a * s2
+
+
+@exact_subroutine
+def mish(a):
+    """a tanh(softplus(a)), written in e = exp(-|a|) on both sides so that nothing overflows."""
+    e = math.exp(-abs(a))
+    if e == 0.0:
+        return (a, 1.0, 0.0) if a > 0.0 else (-0.0, 0.0, 0.0)
+    if a > 0.0:
+        d = 1.0 + 2.0 * e * (1.0 + e)
+        t = (1.0 + 2.0 * e) / d
+        t1 = 4.0 * e * e * (1.0 + e) / (d * d)
+        t2 = e * e * (4.0 * (2.0 + e) * d - 16.0 * (1.0 + e) * (1.0 + e)) / (d * d * d)
+    else:
+        d = 2.0 + e * (2.0 + e)
+        t = e * (2.0 + e) / d
+        t1 = 4.0 * e * (1.0 + e) / (d * d)
+        t2 = (4.0 * e * (1.0 + 2.0 * e) * d - 16.0 * e * e * (1.0 + e) * (1.0 + e)) / (d * d * d)
+    return a * t, t + a * t1, 2.0 * t1 + a * t2
+
+
+@exact_subroutine
+def softsign(a):
+    r = 1.0 / (1.0 + abs(a))
+    return a * r, r * r, -2.0 * math.copysign(r * r * r, a) if a != 0.0 else 0.0
+
+
+@exact_subroutine
+def evaluate(code, a):
+    """Return value, first and second derivative of activation ``code`` at ``a``."""
+    if code == IDENTITY:
+        return a, 1.0, 0.0
+    if code == LOGISTIC:
+        return logistic(a)
+    if code == TANH:
+        return tanh(a)
+    if code == RELU:
+        return (a, 1.0, 0.0) if a > 0.0 else (a * 0.0, 0.0, 0.0)
+    if code == LEAKY_RELU:
+        return (a, 1.0, 0.0) if a > 0.0 else (LEAKY_SLOPE * a, LEAKY_SLOPE, 0.0)
+    if code == ELU:
+        return elu(a)
+    if code == SELU:
+        value, first, second = elu(a)
+        scale = SELU_SCALE if a > 0.0 else SELU_SCALE * SELU_ALPHA
+        return scale * value, scale * first, scale * second
+    if code == SOFTPLUS:
+        return softplus(a)
+    if code == GELU:
+        return gelu(a)
+    if code == GELU_TANH:
+        return gelu_tanh(a)
+    if code == SILU:
+        return silu(a)
+    if code == MISH:
+        return mish(a)
+    if code == SIN:
+        s = math.sin(a)
+        return s, math.cos(a), -s
+    if code == SOFTSIGN:
+        return softsign(a)
+    e = math.exp(a)
+    return e, e, e
+
+
+@subroutine
+def activate(code, z, s1, s2, start, count):
+    """Replace pre-activations ``z[start:start+count]`` by values; write both derivatives beside them."""
+    if code == IDENTITY:
+        for i in range(start, start + count):
+            s1[i] = 1.0
+            s2[i] = 0.0
+    else:
+        for i in range(start, start + count):
+            value, first, second = evaluate(code, float(z[i]))
+            z[i] = value
+            s1[i] = first
+            s2[i] = second

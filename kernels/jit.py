@@ -1,0 +1,83 @@
+"""How the kernels are compiled, and when old machine code may be used again.
+
+Numba's cache on disk asks only whether the file of the cached function itself has changed: after an edit of a helper
+in another file, or an upgrade of the package, it would go on running the old code.  Here every cached entry carries a
+digest of all kernel sources.  A cache that cannot be read is compiled anew, and one that cannot be written is done
+without; both are said once.
+"""
+
+import contextlib
+import hashlib
+import warnings
+from pathlib import Path
+
+import numba
+from numba.core.caching import FunctionCache
+
+__all__ = ["JIT_DISABLED", "SOURCE_DIGEST", "kernel", "subroutine"]
+
+JIT_DISABLED = bool(numba.config.DISABLE_JIT)
+
+
+def digest_of_sources(folder):
+    """Return the SHA-256 of all Python files in ``folder``, by name and content."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(folder).glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+SOURCE_DIGEST = digest_of_sources(Path(__file__).parent)
+
+
+class KernelCache(FunctionCache):
+    """Numba's cache of compiled functions, keyed on all kernel sources and indifferent to damage."""
+
+    def _index_key(self, sig, codegen):
+        return (SOURCE_DIGEST, super()._index_key(sig, codegen))
+
+    def load_overload(self, sig, target_context):
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # a truncated or foreign file can raise anything at all from pickle
+            self._warn("read", error)
+            with contextlib.suppress(OSError):
+                self._cache_file.flush()  # an unreadable index would stop the next save as well
+            return None
+
+    def save_overload(self, sig, data):
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:
+            self._warn("written", error)
+
+    def _warn(self, verb, error):
+        warnings.warn(
+            f"the cache of compiled kernels in {self.cache_path} cannot be {verb} ({error!r}); compiling anew",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def kernel(function):
+    """Compile an entry point: cached on disk, without the interpreter lock, parallel where it says ``prange``.
+
+    Only reassociation and contraction are allowed to the compiler: NaN and infinity keep their meaning.
+    """
+    compiled = numba.njit(nogil=True, parallel=True, fastmath={"reassoc", "contract"})(function)
+    if not JIT_DISABLED:
+        try:
+            compiled._cache = KernelCache(function)
+        except RuntimeError as error:  # no folder that can be written
+            warnings.warn(f"compiled kernels are not cached: {error}", RuntimeWarning, stacklevel=2)
+    return compiled
+
+
+def subroutine(function):
+    """Compile a function that only kernels call, under the same rules for floating point."""
+    return numba.njit(nogil=True, fastmath={"reassoc", "contract"})(function)
+
+
+def exact_subroutine(function):
+    """Compile a function whose rounding errors are part of its design: no reassociation, no contraction."""
+    return numba.njit(nogil=True)(function)

@@ -1,0 +1,60 @@
+"""The complete spectrum: n products with the columns of the identity, then LAPACK.
+
+For small n, or where a large part of the spectrum is wanted, nothing is cheaper, and nothing can be missed.
+
+References
+----------
+Golub and Van Loan, Matrix Computations, 8.3.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from krylovh.krylov.ends import preference
+from krylovh.krylov.pairs import Pairs
+from krylovh.krylov.scaling import ScaledOperator, binary_exponent
+from krylovh.krylov.symmetric import SymmetricOperator
+from krylovh.krylov.symmetry import check_matrix_symmetry
+from krylovh.progress import ProgressFunction
+
+Array = NDArray[np.float64]
+
+__all__ = ["complete_eigenpairs", "dense_matrix"]
+
+
+def dense_matrix(operator: SymmetricOperator, report: ProgressFunction, block_size: int = 64) -> Array:
+    """Return ``A`` as a matrix, shape (n, n); n products.
+
+    Examples
+    --------
+    >>> dense_matrix(SymmetricOperator(np.diag([1.0, 2.0])), lambda done, total: None)
+    array([[1., 0.],
+           [0., 2.]])
+    """
+    n = operator.n
+    matrix = np.empty((n, n), order="F")
+    for first in range(0, n, block_size):
+        columns = min(block_size, n - first)
+        matrix[:, first : first + columns] = operator(np.eye(n, columns, -first))
+        report(first + columns, n)
+    return matrix
+
+
+def complete_eigenpairs(
+    operator: SymmetricOperator, k: int, which: str, rng: np.random.Generator, report: ProgressFunction
+) -> tuple[ScaledOperator, float, Pairs]:
+    """Return the scaled operator, its norm, and the k wanted eigenpairs of the scaled operator.
+
+    Raises ``ValueError`` if the matrix is not symmetric.  The true residuals come from the products themselves, as
+    ``M X - X Theta``.
+    """
+    M = dense_matrix(operator, report)
+    A = ScaledOperator(operator, binary_exponent(M))
+    M = np.ldexp(M, -A.exponent)
+    check_matrix_symmetry(A, M, rng.standard_normal(A.n), A.eps)
+    values, vectors = np.linalg.eigh((M + M.T) / 2)
+    chosen = np.sort(preference(values, which)[:k])
+    X, theta = vectors[:, chosen], values[chosen]
+    products = M @ X
+    residual_norms = np.linalg.norm(products - X * theta, axis=0)
+    return A, float(np.abs(values).max()), Pairs(theta, X, products, residual_norms)

@@ -1,0 +1,69 @@
+"""Orthogonalisation against a basis, to rounding.
+
+Classical Gram-Schmidt is two matrix-vector products with the basis, the fastest form there is, and loses orthogonality
+only where it cancels.  So a second pass is made where the norm dropped, and only there: twice is enough.
+
+References
+----------
+Daniel, Gragg, Kaufman and Stewart (1976), Reorthogonalization and stable algorithms for updating the Gram-Schmidt QR
+factorization.  Parlett, The Symmetric Eigenvalue Problem, 6.9 (with Kahan).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+__all__ = ["fresh_direction", "orthogonalize"]
+
+
+def orthogonalize(Q: Array, w: Array) -> tuple[Array, float]:
+    """Replace ``w`` by ``w - Q Q'w`` in place.
+
+    Parameters
+    ----------
+    Q : ndarray, shape (n, m)
+        Orthonormal columns.
+    w : ndarray, shape (n,)
+        Overwritten.
+
+    Returns
+    -------
+    coefficients : ndarray, shape (m,)
+        What was taken away: the old ``w`` is ``Q @ coefficients`` plus the new one.
+    norm : float
+        Norm of the new ``w``; 0 where the old one lies in the span of ``Q`` to rounding.
+
+    Examples
+    --------
+    >>> w = np.array([1.0, 2.0, 3.0])
+    >>> orthogonalize(np.eye(3)[:, :2], w)
+    (array([1., 2.]), 3.0)
+    >>> w
+    array([0., 0., 3.])
+    """
+    coefficients = np.zeros(Q.shape[1])
+    norm = float(np.linalg.norm(w))
+    for _ in range(3):
+        part = Q.T @ w
+        w -= Q @ part
+        coefficients += part
+        before, norm = norm, float(np.linalg.norm(w))
+        if norm > 0.7 * before:
+            return coefficients, norm
+    return coefficients, 0.0
+
+
+def fresh_direction(Q: Array, rng: np.random.Generator) -> Array:
+    """Return a random unit vector orthogonal to the columns of ``Q``, of shape (n, m) with m < n.
+
+    Examples
+    --------
+    >>> fresh_direction(np.eye(3)[:, :2], np.random.default_rng(3))
+    array([0., 0., 1.])
+    """
+    while True:
+        direction = np.asarray(rng.standard_normal(Q.shape[0]))
+        norm = orthogonalize(Q, direction)[1]
+        if norm > 0:
+            return direction / norm

@@ -1,0 +1,189 @@
+"""The spectral density of a symmetric operator by stochastic Lanczos quadrature.
+
+Seen from a unit vector v the spectrum of ``A`` is the measure with weight ``(v' u_i)^2`` at eigenvalue ``lambda_i``;
+for v uniform on the sphere its mean is ``1/n`` at each eigenvalue.  m Lanczos steps from v give the Gauss rule of that
+measure: nodes are the eigenvalues of ``T``, weights the squared first components of its eigenvectors (Golub and Welsch
+1969), and
+
+    sum_k w_k theta_k^j = v' A^j v        for j = 0 ... 2m-1.
+
+The probes run in lockstep, so that every step is one block product.  Cost: ``num_probes * num_steps`` products.
+"""
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from krylovh.krylov.lockstep import LockstepLanczos
+from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct, SymmetricOperator, resolve_seed
+from krylovh.progress import Progress, reporting
+from krylovh.results import SpectralDensity, Status
+from krylovh.stochastic.probes import probe_block, whole_number
+
+Array = NDArray[np.float64]
+Reorthogonalize = Literal["full", "none"]
+
+#: Largest size in bytes of the Lanczos bases that are held at one time.
+BASIS_BYTES = 2**30
+
+__all__ = ["BASIS_BYTES", "gauss_rule", "spectral_density"]
+
+
+def spectral_density(
+    A: Any,
+    *,
+    num_probes: int = 10,
+    num_steps: int | None = None,
+    rng: int | np.random.Generator | None = None,
+    reorthogonalize: Reorthogonalize = "full",
+    block_size: int | None = None,
+    max_products: int | None = None,
+    max_seconds: float | None = None,
+    progress: Progress = False,
+) -> SpectralDensity:
+    """Estimate the density and the cumulative distribution of the eigenvalues of ``A``.
+
+    Parameters
+    ----------
+    A : LinearOperator, ndarray or sparse matrix, shape (n, n)
+        Symmetric.
+    num_probes : int
+        Random start vectors, uniform on the sphere; at least 1.
+    num_steps : int, optional
+        Lanczos steps per probe, in [1, n]; by default 90, or n if that is less.
+    rng : int, numpy.random.Generator or None
+        Seed of the probes.
+    reorthogonalize : {"full", "none"}
+        "none" keeps three vectors per probe instead of ``num_steps``.  Copies of converged eigenvalues then appear
+        among the nodes and share their weight, so that the measure stays right, but fewer nodes are left for the rest.
+    block_size : int, optional
+        Probes that run together, by default all.  With "full" it is reduced until the bases fit into ``BASIS_BYTES``
+        (1 GiB), or to one.  The result does not depend on it beyond rounding.
+    max_products : int, optional
+        Products to spend at most.  If it is less than ``num_probes * num_steps``, all probes take fewer steps; if it is
+        less than ``num_probes``, there are fewer probes.
+    max_seconds : float, optional
+        No product is started later than this.
+    progress : bool or callable
+        Show a bar, or call ``progress(done, total)`` after every step.
+
+    Returns
+    -------
+    SpectralDensity
+        ``nodes`` and ``weights`` of shape (num_probes, num_steps), padded with NaN where a probe took fewer steps.
+        ``status`` is CONVERGED when every probe took its steps or reached an invariant space, else BUDGET, INTERRUPTED
+        (Ctrl-C) or NONFINITE (a product had NaN or infinity).  Every finished step is kept, as a rule of fewer nodes;
+        probes that took none are left out, in the extreme all of them: shape (0, num_steps).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range and operators that are not square and real.
+
+    References
+    ----------
+    Lin, Saad and Yang (2016), Approximating spectral densities of large matrices.
+    Ubaru, Chen and Saad (2017), Fast estimation of tr(f(A)) via stochastic Lanczos quadrature.
+    Chen, Trogdon and Ubaru (2021), Analysis of stochastic Lanczos quadrature for spectrum approximation.
+
+    Examples
+    --------
+    A quarter of the eigenvalues of this matrix are 5, the others lie evenly between 1 and 2.
+
+    >>> A = np.diag(np.concatenate([np.linspace(1, 2, 300), np.full(100, 5.0)]))
+    >>> result = spectral_density(A, num_probes=20, num_steps=30, rng=0)
+    >>> print(result)
+    spectral density of order 400: 20 probes, 600 nodes in [1, 5], converged, 600 products, seed 0
+    >>> lower, upper = result.band([1.5, 3.0, 6.0])
+    >>> np.stack([lower, result.cumulative([1.5, 3.0, 6.0]), upper]).round(2)
+    array([[0.3 , 0.72, 0.8 ],
+           [0.36, 0.75, 1.  ],
+           [0.42, 0.85, 1.  ]])
+    """
+    operator = SymmetricOperator(A, max_seconds=max_seconds)
+    n = operator.n
+    if n == 0:
+        raise ValueError("A must have at least one row, got shape (0, 0)")
+    num_probes = whole_number("num_probes", num_probes, 1)
+    num_steps = min(90, n) if num_steps is None else whole_number("num_steps", num_steps, 1, n)
+    if reorthogonalize not in get_args(Reorthogonalize):
+        raise ValueError(f"reorthogonalize must be one of {get_args(Reorthogonalize)}, got {reorthogonalize!r}")
+    full = reorthogonalize == "full"
+    probes, steps = _within_budget(num_probes, num_steps, max_products)
+    group = num_probes if block_size is None else whole_number("block_size", block_size, 1)
+    if full:
+        group = max(1, min(group, BASIS_BYTES // (8 * n * num_steps)))
+    seed = resolve_seed(rng)
+
+    nodes, weights = np.full((2, probes, num_steps), np.nan)
+    exact = np.zeros(probes, dtype=bool)
+    accuracy = 0.0
+    status = Status.CONVERGED
+    with reporting(progress, "spectral density") as report:
+        try:
+            for first in range(0, probes, group):
+                rows = slice(first, min(first + group, probes))
+                V = probe_block(n, first, rows.stop - first, seed=seed, purpose="density", distribution="sphere")
+                processes = LockstepLanczos(operator, V, steps, reorthogonalize=full)
+                accuracy = 6 * processes.tolerance  # a residual within the tolerance moves a node by less
+                try:
+                    while processes.active.size:
+                        processes.step()
+                        report(first * steps + len(V.T) * int(processes.steps.max()), probes * steps)
+                finally:  # an interrupted group leaves the steps it finished
+                    _read_rules(processes, nodes[rows], weights[rows])
+                    exact[rows] = processes.invariant
+        except BudgetSpent:
+            status = Status.BUDGET
+        except KeyboardInterrupt:
+            status = Status.INTERRUPTED
+        except NonFiniteProduct:
+            status = Status.NONFINITE
+    cut_short = probes < num_probes or (steps < num_steps and not exact.all())
+    if status is Status.CONVERGED and cut_short:
+        status = Status.BUDGET
+    kept = ~np.isnan(nodes[:, 0])
+    return SpectralDensity(nodes[kept], weights[kept], n, operator.num_products, seed, status, exact[kept], accuracy)
+
+
+def gauss_rule(alphas: Array, betas: Array) -> tuple[Array, Array]:
+    """Return nodes and weights of the Gauss rule of a Jacobi matrix: Golub and Welsch (1969).
+
+    Parameters
+    ----------
+    alphas : ndarray, shape (m,)
+        Diagonal.
+    betas : ndarray, shape (m - 1,)
+        Off-diagonal.
+
+    Returns
+    -------
+    nodes, weights : ndarray, shape (m,)
+        Nodes ascending; weights add up to one.
+
+    Examples
+    --------
+    >>> nodes, weights = gauss_rule(np.array([0.0, 0.0]), np.array([1.0]))
+    >>> nodes.round(12), weights.round(12)
+    (array([-1.,  1.]), array([0.5, 0.5]))
+    """
+    nodes, vectors = np.linalg.eigh(np.diag(alphas) + np.diag(betas, -1))  # reads the lower triangle
+    return nodes, vectors[0] ** 2
+
+
+def _read_rules(processes: LockstepLanczos, nodes: Array, weights: Array) -> None:
+    """Write the Gauss rule of each process into its row."""
+    for i, m in enumerate(processes.steps):
+        if m > 0:
+            theta, weights[i, :m] = gauss_rule(processes.alphas[i, :m], processes.betas[i, : m - 1])
+            nodes[i, :m] = np.ldexp(theta, processes.exponent)
+
+
+def _within_budget(num_probes: int, num_steps: int, max_products: int | None) -> tuple[int, int]:
+    """Return how many probes take how many steps: as deep as the budget allows, all alike."""
+    if max_products is None:
+        return num_probes, num_steps
+    budget = whole_number("max_products", max_products, 0)
+    probes = min(num_probes, budget)
+    return probes, min(num_steps, budget // max(probes, 1))

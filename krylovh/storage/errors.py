@@ -1,0 +1,47 @@
+"""What can be wrong with a file, one type per cause.
+
+A file that is missing, unreadable or a directory raises the operating system's own ``OSError`` with the path in it;
+the types here are for the causes that only this library knows.
+"""
+
+__all__ = ["CorruptFileError", "FileLockedError", "UnsupportedFormatError", "UntrustedFileError"]
+
+
+class CorruptFileError(ValueError):
+    """The bytes are not those that were written: truncated, damaged, or never a file of this kind.
+
+    Examples
+    --------
+    >>> issubclass(CorruptFileError, ValueError)
+    True
+    """
+
+
+class UntrustedFileError(ValueError):
+    """The file is well formed and asks for something that is refused, such as reading another file.
+
+    Examples
+    --------
+    >>> issubclass(UntrustedFileError, ValueError)
+    True
+    """
+
+
+class UnsupportedFormatError(ValueError):
+    """The file has a newer format version than this release of the library can read.
+
+    Examples
+    --------
+    >>> issubclass(UnsupportedFormatError, ValueError)
+    True
+    """
+
+
+class FileLockedError(OSError):
+    """Another process is writing the file, and did not finish within the time allowed.
+
+    Examples
+    --------
+    >>> issubclass(FileLockedError, OSError)
+    True
+    """

@@ -1,0 +1,67 @@
+"""Probe streams: one per (seed, purpose, index), whatever the blocks."""
+
+import numpy as np
+import pytest
+
+from krylovh.stochastic.probes import probe_block, whole_number
+
+DISTRIBUTIONS = ["rademacher", "gaussian", "sphere"]
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("n", [1, 7, 8, 1001])
+def test_probes_do_not_depend_on_blocks(distribution, n):
+    options = {"seed": 3, "purpose": "trace", "distribution": distribution}
+    whole = probe_block(n, 0, 20, **options)
+    parts = [probe_block(n, first, count, **options) for first, count in [(0, 10), (10, 1), (11, 9)]]
+    np.testing.assert_array_equal(np.hstack(parts), whole)
+    assert whole.flags.f_contiguous
+    assert whole.dtype == np.float64
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_streams_are_distinct(distribution):
+    """Also from the stream that NumPy's default generator gives for the seed."""
+    n = 4000
+    options = {"distribution": distribution}
+    vectors = [probe_block(n, 0, 3, seed=1, purpose="trace", **options).T]
+    vectors += [probe_block(n, 0, 3, seed=s, purpose="density", **options).T for s in (1, 2, 2**64 + 1, 2**200)]
+    vectors += [np.random.default_rng(1).standard_normal((1, n))]
+    rows = np.vstack(vectors)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    correlations = rows @ rows.T - np.eye(len(rows))
+    assert np.abs(correlations).max() < 5 / np.sqrt(n)
+
+
+def test_distributions_have_their_moments():
+    n, count = 500, 400
+    rademacher = probe_block(n, 0, count, seed=0, purpose="x")
+    assert set(np.unique(rademacher)) == {-1.0, 1.0}
+    assert abs(rademacher.mean()) < 5 / np.sqrt(n * count)
+    gaussian = probe_block(n, 0, count, seed=0, purpose="x", distribution="gaussian")
+    assert abs(gaussian.mean()) < 5 / np.sqrt(n * count)
+    assert abs((gaussian**2).mean() - 1) < 5 * np.sqrt(2 / (n * count))
+    assert abs((gaussian**4).mean() - 3) < 5 * np.sqrt(96 / (n * count))
+    sphere = probe_block(n, 0, count, seed=0, purpose="x", distribution="sphere")
+    np.testing.assert_allclose(np.linalg.norm(sphere, axis=0), 1.0, rtol=1e-14)
+    assert abs((sphere**4).mean() * n * (n + 2) - 3) < 5 * np.sqrt(96 / (n * count))
+
+
+def test_unknown_distribution_is_named():
+    with pytest.raises(ValueError, match=r"distribution must be one of .*'rademacher'.*, got 'normal'"):
+        probe_block(3, 0, 1, seed=0, purpose="x", distribution="normal")
+
+
+@pytest.mark.parametrize("value", [1.0, True, np.True_, "3", None, np.float64(2)])
+def test_whole_number_refuses_what_is_no_integer(value):
+    with pytest.raises(TypeError, match="num_probes must be an integer at least 1, got"):
+        whole_number("num_probes", value, 1)
+
+
+def test_whole_number_takes_integers_within_its_bounds():
+    assert whole_number("k", np.int64(3), 1, 3) == 3
+    assert type(whole_number("k", np.int64(3), 1)) is int
+    with pytest.raises(ValueError, match=r"k must be in \[1, 3\], got 4"):
+        whole_number("k", 4, 1, 3)
+    with pytest.raises(ValueError, match="k must be at least 0, got -1"):
+        whole_number("k", -1, 0)

@@ -1,0 +1,225 @@
+"""The trace from random probes, against closed forms and against exactly summed samples."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+from scipy.sparse.linalg import LinearOperator
+
+from krylovh import Status, trace
+
+
+def random_symmetric(n, seed=0):
+    G = np.random.default_rng(seed).standard_normal((n, n))
+    return (G + G.T) / 2
+
+
+def operator_of(matmat, n, dtype=np.float64):
+    return LinearOperator((n, n), matvec=lambda v: matmat(v.reshape(n, 1))[:, 0], matmat=matmat, dtype=dtype)
+
+
+class Failing:
+    """A diagonal operator whose block product number ``at`` (from 1) raises or returns something else."""
+
+    def __init__(self, n, at, failure):
+        self.n, self.at, self.failure, self.calls = n, at, failure, 0
+
+    def __call__(self, V):
+        self.calls += 1
+        if self.calls == self.at:
+            if isinstance(self.failure, BaseException):
+                raise self.failure
+            return np.full_like(V, self.failure)
+        return np.arange(self.n)[:, None] * V
+
+
+@pytest.mark.parametrize("d", [np.arange(10.0), np.array([-3.0]), np.zeros(5), np.full(7, 0.1)])
+def test_one_rademacher_probe_is_exact_for_a_diagonal_operator(d):
+    result = trace(np.diag(d), num_products=1, rng=0)
+    assert result.value == pytest.approx(math.fsum(d), rel=1e-15, abs=0)
+    assert result.num_products == 1
+
+
+def test_one_probe_admits_that_its_error_is_unknown():
+    result = trace(random_symmetric(5), num_products=1, rng=0)
+    assert math.isnan(result.standard_error)
+    assert result.interval == (-np.inf, np.inf)
+
+
+def test_the_interval_of_a_diagonal_operator_holds_the_trace_in_spite_of_rounding():
+    rng = np.random.default_rng(0)
+    for n in (1, 10, 333):
+        d = rng.standard_normal(n)
+        for dtype in (np.float64, np.float32):
+            result = trace(np.diag(d.astype(dtype)), num_products=5, rng=1)
+            low, high = result.interval
+            assert low <= math.fsum(d.astype(dtype).astype(float)) <= high
+            assert high - low <= 1e3 * np.finfo(dtype).eps * np.abs(d).sum()
+
+
+@pytest.mark.parametrize("distribution", ["rademacher", "gaussian"])
+def test_the_variance_of_the_samples_is_the_known_one(distribution):
+    """Also: the mean lies within four standard errors of the trace."""
+    A = random_symmetric(15)
+    spread = (A**2).sum() - (distribution == "rademacher") * (np.diag(A) ** 2).sum()
+    result = trace(A, num_products=20_000, rng=5, distribution=distribution, block_size=1000)
+    assert result.standard_error**2 * 20_000 == pytest.approx(2 * spread, rel=0.03)
+    assert abs(result.value - np.trace(A)) <= 4 * result.standard_error
+
+
+def test_the_interval_covers_and_the_mean_is_unbiased():
+    A = random_symmetric(20, seed=3)
+    results = [trace(A, num_products=20, rng=seed, block_size=20) for seed in range(2000)]
+    values = np.array([result.value for result in results])
+    covered = np.mean([low <= np.trace(A) <= high for low, high in (result.interval for result in results)])
+    assert 0.935 <= covered <= 0.965
+    assert abs(values.mean() - np.trace(A)) <= 4 * values.std() / np.sqrt(len(values))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_mean_and_error_are_those_of_the_samples_summed_exactly(dtype):
+    """A large mean with a small spread: one-pass sums of squares would lose the variance."""
+    n = 12
+    A = (1e4 * np.eye(n) + 0.1 * random_symmetric(n)).astype(dtype)
+    samples = []
+
+    def matmat(V):
+        product = A @ V
+        samples.extend(math.fsum(v.astype(float) * w) for v, w in zip(V.T, product.T, strict=True))
+        return product
+
+    result = trace(operator_of(matmat, n, dtype), num_products=10_000, rng=0, block_size=1000)
+    mean = math.fsum(samples) / len(samples)
+    variance = math.fsum((s - mean) ** 2 for s in samples) / (len(samples) - 1)
+    assert len(samples) == result.num_products == 10_000
+    assert result.value == pytest.approx(mean, rel=1e-14)
+    assert result.standard_error == pytest.approx(math.sqrt(variance / len(samples)), rel=1e-6)
+
+
+@pytest.mark.parametrize("block_size", [1, 3, 40, 1000])
+def test_the_block_size_does_not_matter(block_size):
+    A = random_symmetric(30)
+    a, b = trace(A, num_products=40, rng=2), trace(A, num_products=40, rng=2, block_size=block_size)
+    np.testing.assert_allclose(
+        [b.value, b.standard_error, *b.interval], [a.value, a.standard_error, *a.interval], 1e-12
+    )
+    assert b.num_products == 40
+
+
+@pytest.mark.parametrize("power", [-990, -300, -1, 1, 40, 990])
+def test_powers_of_two_scale_the_estimate_exactly(power):
+    A = random_symmetric(9)
+    a, b = trace(A, num_products=10, rng=2), trace(np.ldexp(A, power), num_products=10, rng=2)
+    expected = [math.ldexp(x, power) for x in (a.value, a.standard_error, *a.interval)]
+    assert [b.value, b.standard_error, *b.interval] == expected
+
+
+def test_a_seed_gives_the_same_bits_and_is_reported():
+    A = random_symmetric(9)
+    assert trace(A, rng=7) == trace(A, rng=7)
+    fresh = trace(A)
+    assert trace(A, rng=fresh.seed) == fresh
+    assert trace(A, rng=np.random.default_rng(1)) == trace(A, rng=np.random.default_rng(1))
+    assert trace(A, rng=8).value != trace(A, rng=7).value
+
+
+def test_the_global_random_state_is_left_alone():
+    before = np.random.get_state()  # noqa: NPY002
+    trace(np.eye(3))
+    after = np.random.get_state()  # noqa: NPY002
+    assert before[0] == after[0]
+    np.testing.assert_array_equal(before[1], after[1])
+    assert before[2:] == after[2:]
+
+
+class WithQuadraticForm(LinearOperator):
+    """Knows ``v'Av`` without a product."""
+
+    def __init__(self, A, values=None):
+        super().__init__(A.dtype, A.shape)
+        self.A, self.values = A, values
+
+    def _matmat(self, V):
+        raise AssertionError("a product was asked for")
+
+    def quadratic_form(self, V):
+        result = np.einsum("ik,ij,jk->k", V, self.A, V) if self.values is None else self.values
+        V[:] = np.nan  # what is handed out is a copy
+        return result
+
+
+def test_a_quadratic_form_of_the_operator_is_used_and_counted():
+    A = random_symmetric(8)
+    a, b = trace(A, num_products=20, rng=0), trace(WithQuadraticForm(A), num_products=20, rng=0)
+    assert b.value == pytest.approx(a.value, rel=1e-13)
+    assert b.num_products == 20
+    assert trace(WithQuadraticForm(A), num_products=20, rng=0, max_seconds=0).status is Status.BUDGET
+    assert trace(WithQuadraticForm(A, np.full(16, np.inf)), rng=0).status is Status.NONFINITE
+    with pytest.raises(ValueError, match=r"quadratic_form must return 16 real values, got float64 \(3,\)"):
+        trace(WithQuadraticForm(A, np.ones(3)))
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [(KeyboardInterrupt(), Status.INTERRUPTED), (np.nan, Status.NONFINITE), (np.inf, Status.NONFINITE)],
+)
+def test_what_was_found_before_a_failure_is_kept(failure, status):
+    result = trace(operator_of(Failing(6, 3, failure), 6), num_products=100, rng=0, block_size=4)
+    assert result.status is status
+    assert result.value == pytest.approx(15.0, rel=1e-15)
+    assert math.isfinite(result.standard_error)
+    assert result.num_products in (8, 12)
+
+
+def test_nothing_found_is_nan_and_not_zero():
+    result = trace(operator_of(Failing(6, 1, np.nan), 6), rng=0)
+    assert result.status is Status.NONFINITE
+    assert math.isnan(result.value)
+    assert result.interval == (-np.inf, np.inf)
+
+
+def test_a_form_beyond_the_range_of_floats_is_nonfinite():
+    assert trace(np.diag(np.full(20, 1e308)), rng=0).status is Status.NONFINITE
+
+
+def test_the_time_limit_stops_the_probes():
+    def slow(V):
+        time.sleep(0.02)
+        return V
+
+    result = trace(operator_of(slow, 5), num_products=100_000, rng=0, block_size=1, max_seconds=0.1)
+    assert result.status is Status.BUDGET
+    assert 1 <= result.num_products <= 6
+    assert result.value == 5.0
+
+
+def test_progress_ends_at_the_total():
+    seen = []
+    trace(np.eye(3), num_products=20, rng=0, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(16, 20), (20, 20)]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"method": "bekas"}, ValueError, r"method must be one of \('hutchinson',\), got 'bekas'"),
+        ({"distribution": "sphere"}, ValueError, "distribution must be one of .*, got 'sphere'"),
+        ({"num_products": 0}, ValueError, "num_products must be at least 1, got 0"),
+        ({"num_products": 10.0}, TypeError, "num_products must be an integer at least 1, got 10.0"),
+        ({"num_products": True}, TypeError, "num_products must be an integer at least 1, got True"),
+        ({"block_size": 0}, ValueError, "block_size must be at least 1, got 0"),
+        ({"max_seconds": -1}, ValueError, "max_seconds must be at least 0, got -1"),
+        ({"rng": -1}, ValueError, "rng must be"),
+    ],
+)
+def test_arguments_out_of_range_are_named(options, error, message):
+    with pytest.raises(error, match=message):
+        trace(np.eye(3), **options)
+
+
+def test_operators_that_are_not_square_and_real_are_refused():
+    with pytest.raises(ValueError, match="square"):
+        trace(np.ones((2, 3)))
+    with pytest.raises(TypeError, match="real"):
+        trace(np.eye(3) * 1j)
