@@ -70,14 +70,14 @@ def add_identity(layers, m, x, first, rows, z, capacity, base, block):
 
 
 @subroutine
-def backward_rows(layers, edges, theta, rows, s1, c, g, capacity, base):
+def backward_rows(layers, edges, theta, first, rows, s1, c, g, capacity):
     """Turn ``dloss/dz`` of the outputs, found in ``g``, into ``g`` and ``c`` of all layers; ``c`` holds s'' at first."""
     last = layers.shape[0] - 2
     for l in range(1, last):
-        matrix(g, capacity * layers[l, UNITS] + base * layers[l, WIDTH], rows, layers[l, WIDTH])[:] = 0.0
+        matrix(g, capacity * layers[l, UNITS] + first * layers[l, WIDTH], rows, layers[l, WIDTH])[:] = 0.0
     for l in range(last, 0, -1):
         width = layers[l, WIDTH]
-        start = capacity * layers[l, UNITS] + base * width
+        start = capacity * layers[l, UNITS] + first * width
         for i in range(start, start + rows * width):
             u = g[i]
             g[i] = s1[i] * u
@@ -85,7 +85,7 @@ def backward_rows(layers, edges, theta, rows, s1, c, g, capacity, base):
         for e in range(layers[l, FIRST_EDGE], layers[l + 1, FIRST_EDGE]):
             m = edges[e, SOURCE]
             if m > 0:
-                target = capacity * layers[m, UNITS] + base * layers[m, WIDTH]
+                target = capacity * layers[m, UNITS] + first * layers[m, WIDTH]
                 if edges[e, WEIGHT] >= 0:
                     gemm_nn(rows, layers[m, WIDTH], width, g, start, theta, edges[e, WEIGHT], 1.0, g, target)
                 else:
@@ -95,33 +95,33 @@ def backward_rows(layers, edges, theta, rows, s1, c, g, capacity, base):
 
 @subroutine
 def linearize_rows(
-    layers, edges, theta, x, first, rows, labels, targets, weights, loss, delta, z, s1, c, g, q, scale, capacity, base
+    layers, edges, theta, x, first, rows, labels, targets, weights, loss, delta, z, s1, c, g, q, scale, capacity
 ):
     """Linearise ``rows`` samples; return the sum of their losses."""
     last = layers.shape[0] - 2
     outputs = layers[last, WIDTH]
-    forward_rows(layers, edges, theta, x, first, rows, z, s1, c, capacity, base)
-    end = capacity * layers[last, UNITS] + base * outputs
+    forward_rows(layers, edges, theta, x, first, rows, z, s1, c, capacity, first)
+    end = capacity * layers[last, UNITS] + first * outputs
     value = evaluate_loss(
-        loss, delta, rows, outputs, z, end, labels, targets, weights, first, g, end, q, base * outputs, scale, base
+        loss, delta, rows, outputs, z, end, labels, targets, weights, first, g, end, q, first * outputs, scale, first
     )
-    backward_rows(layers, edges, theta, rows, s1, c, g, capacity, base)
+    backward_rows(layers, edges, theta, first, rows, s1, c, g, capacity)
     return value
 
 
 @subroutine
-def add_gradient(layers, edges, x, first, rows, z, g, capacity, base, gradient):
+def add_gradient(layers, edges, x, first, rows, z, g, capacity, gradient):
     """Add the sum over ``rows`` of ``g_l z_m'`` and ``g_l`` to ``gradient``, laid out like theta."""
     for l in range(1, layers.shape[0] - 1):
         width = layers[l, WIDTH]
-        start = capacity * layers[l, UNITS] + base * width
+        start = capacity * layers[l, UNITS] + first * width
         for e in range(layers[l, FIRST_EDGE], layers[l + 1, FIRST_EDGE]):
             m, weight = edges[e, SOURCE], edges[e, WEIGHT]
             if weight >= 0:
                 if m == 0:
                     gemm_tn(width, layers[0, WIDTH], rows, g, start, x, first * layers[0, WIDTH], 1.0, gradient, weight)
                 else:
-                    source = capacity * layers[m, UNITS] + base * layers[m, WIDTH]
+                    source = capacity * layers[m, UNITS] + first * layers[m, WIDTH]
                     gemm_tn(width, layers[m, WIDTH], rows, g, start, z, source, 1.0, gradient, weight)
         if layers[l, BIAS] >= 0:
             bias = gradient[layers[l, BIAS] : layers[l, BIAS] + width]
@@ -136,23 +136,18 @@ def linearize_lane(
     lane, lanes, tile, layers, edges, theta, x, num_rows, labels, targets, weights, loss, delta,
     z, s1, c, g, q, scale, gradient,
 ):  # fmt: skip
-    """Linearise one lane's rows, into the kept arrays (one row) or again and again into the lane's own scratch."""
+    """Linearise one lane's rows; add their gradient to ``gradient`` unless that is empty."""
     begin, end, tiles = lane_rows(lane, lanes, num_rows, tile)
-    kept = scale.shape[1] >= num_rows
-    own = 0 if kept else lane
     value = 0.0
-    if gradient.shape[0] > 0:
-        gradient[lane, :] = 0
     for t in range(tiles):
         first = begin + t * (end - begin) // tiles
         rows = begin + (t + 1) * (end - begin) // tiles - first
-        capacity, base = (num_rows, first) if kept else (tile, 0)
         value += linearize_rows(
             layers, edges, theta, x, first, rows, labels, targets, weights, loss, delta,
-            z[own], s1[own], c[own], g[own], q[own], scale[own], capacity, base,
+            z, s1, c, g, q, scale, num_rows,
         )  # fmt: skip
-        if gradient.shape[0] > 0:
-            add_gradient(layers, edges, x, first, rows, z[own], g[own], capacity, base, gradient[lane])
+        if gradient.size > 0:
+            add_gradient(layers, edges, x, first, rows, z, g, num_rows, gradient)
     return value
 
 
@@ -161,28 +156,27 @@ def linearize(
     lanes, parallel, tile, layers, edges, theta, x, num_rows, labels, targets, weights, loss, delta,
     z, s1, c, g, q, scale, values, gradient,
 ):  # fmt: skip
-    """Evaluate a net on ``num_rows`` samples in ``lanes`` lanes.
+    """Evaluate a net on ``num_rows`` samples in ``lanes`` lanes and keep what products need.
 
     Parameters
     ----------
     layers, edges : int64 tables, see ``layout``
     theta, x : flat parameters and flat row-major data
     labels (N,) int64 or empty; targets (N*C,) or empty; weights (N,) or empty
-    z, s1, c, g : (1, N*units) to keep the linearisation, or (lanes, tile*units) of scratch
-    q : (1, N*C) or (lanes, tile*C); scale : (1, N) or (lanes, tile)
-    values : (lanes,), receives the sum of the losses of each lane
-    gradient : (lanes, P), receives the gradient of each lane's sum; (0, P) where it is not wanted
+    z, s1, c, g : (N*units,); q : (N*C,); scale : (N,)
+    values : (lanes,), to which the sum of each lane's losses is added
+    gradient : (lanes, P), to which the gradient of each lane's sum is added; (lanes, 0) where it is not wanted
     """
     if parallel:
         for index in prange(lanes):
             lane = np.int64(index)
-            values[lane] = linearize_lane(
+            values[lane] += linearize_lane(
                 lane, lanes, tile, layers, edges, theta, x, num_rows, labels, targets, weights, loss, delta,
-                z, s1, c, g, q, scale, gradient,
+                z, s1, c, g, q, scale, gradient[lane],
             )  # fmt: skip
     else:
         for lane in range(lanes):
-            values[lane] = linearize_lane(
+            values[lane] += linearize_lane(
                 lane, lanes, tile, layers, edges, theta, x, num_rows, labels, targets, weights, loss, delta,
-                z, s1, c, g, q, scale, gradient,
+                z, s1, c, g, q, scale, gradient[lane],
             )  # fmt: skip

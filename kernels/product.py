@@ -24,7 +24,6 @@ from numba import prange
 from .blas import gemm_nn, gemm_nt, gemm_tn
 from .jit import kernel, subroutine
 from .layout import BIAS, FIRST_EDGE, SOURCE, TWIN, UNITS, WEIGHT, WIDTH, lane_rows, matrix, tensor
-from .linearization import linearize_rows
 from .losses import curvature_times
 
 __all__ = ["curvature_product"]
@@ -106,7 +105,7 @@ def finish(begin, end, j, total, l2, V, out):
 
 @subroutine
 def product_rows(
-    layers, edges, theta, x, first, rows, z, s1, c, g, q, scale, capacity, base,
+    layers, edges, theta, x, first, rows, z, s1, c, g, q, scale, capacity,
     loss, gauss_newton, k, packed, twin, beta, direct, cross, ra, rz, rg, room, started,
 ):  # fmt: skip
     """Add the share of ``rows`` samples to the accumulators (``beta`` 0: overwrite them).
@@ -125,7 +124,7 @@ def product_rows(
                 if m == 0:
                     gemm_nt(rows, k * width, inputs, x, first * inputs, packed, weight * k, fresh, ra, a0)
                 else:
-                    source = capacity * layers[m, UNITS] + base * inputs
+                    source = capacity * layers[m, UNITS] + first * inputs
                     gemm_nt(rows, k * width, inputs, z, source, packed, weight * k, fresh, ra, a0)
                     gemm_nt(rows * k, width, inputs, rz, room * k * layers[m, UNITS], theta, weight, 1.0, ra, a0)
                 fresh = 1.0
@@ -137,7 +136,7 @@ def product_rows(
             if edges[e, WEIGHT] < 0 and m > 0:
                 add(rz, room * k * layers[m, UNITS], ra, a0, rows * k * width)
         Rz = tensor(rz, a0, rows, k, width)
-        S = matrix(s1, capacity * layers[l, UNITS] + base * width, rows, width)
+        S = matrix(s1, capacity * layers[l, UNITS] + first * width, rows, width)
         if layers[l, BIAS] >= 0:
             bias = matrix(packed, layers[l, BIAS] * k, k, width)
             for r in range(rows):
@@ -153,11 +152,11 @@ def product_rows(
     started[:] = 0
     outputs = layers[last, WIDTH]
     end = room * k * layers[last, UNITS]
-    curvature_times(loss, rows, k, outputs, q, base * outputs, scale, base, rz, end, rg, end)
+    curvature_times(loss, rows, k, outputs, q, first * outputs, scale, first, rz, end, rg, end)
     for l in range(last, 0, -1):
         width = layers[l, WIDTH]
         a0 = room * k * layers[l, UNITS]
-        kept = capacity * layers[l, UNITS] + base * width
+        kept = capacity * layers[l, UNITS] + first * width
         Rg, Ra = tensor(rg, a0, rows, k, width), tensor(ra, a0, rows, k, width)
         S, C = matrix(s1, kept, rows, width), matrix(c, kept, rows, width)
         if gauss_newton:
@@ -178,7 +177,7 @@ def product_rows(
                 if m == 0:
                     gemm_tn(k * width, inputs, rows, rg, a0, x, first * inputs, beta, direct, weight * k)
                     continue
-                source = capacity * layers[m, UNITS] + base * inputs
+                source = capacity * layers[m, UNITS] + first * inputs
                 gemm_tn(k * width, inputs, rows, rg, a0, z, source, beta, direct, weight * k)
                 fresh = float(started[m])
                 if not gauss_newton:
@@ -212,66 +211,61 @@ def add(source, s0, target, t0, count):
 
 @subroutine
 def product_lane(
-    lane, lanes, tile, layers, edges, theta, x, num_rows, labels, targets, weights, loss, delta,
-    z, s1, c, g, q, scale, gauss_newton, k, packed, twin, direct, cross, ra, rz, rg, started,
+    lane, lanes, tile, layers, edges, theta, x, num_rows, loss, z, s1, c, g, q, scale,
+    gauss_newton, k, packed, twin, fresh, direct, cross, ra, rz, rg, started,
 ):  # fmt: skip
-    """Apply the operator to one lane's rows, from the kept linearisation or from one made anew tile by tile."""
+    """Apply the operator to one lane's rows; ``fresh``: overwrite what the accumulators hold."""
     begin, end, tiles = lane_rows(lane, lanes, num_rows, tile)
-    kept = scale.shape[1] >= num_rows
-    own = 0 if kept else lane
     for t in range(tiles):
         first = begin + t * (end - begin) // tiles
         rows = begin + (t + 1) * (end - begin) // tiles - first
-        capacity, base = (num_rows, first) if kept else (scale.shape[1], 0)
-        if not kept:
-            linearize_rows(
-                layers, edges, theta, x, first, rows, labels, targets, weights, loss, delta,
-                z[own], s1[own], c[own], g[own], q[own], scale[own], capacity, base,
-            )  # fmt: skip
         product_rows(
-            layers, edges, theta, x, first, rows, z[own], s1[own], c[own], g[own], q[own], scale[own], capacity, base,
-            loss, gauss_newton, k, packed, twin, 0.0 if t == 0 else 1.0, direct, cross, ra, rz, rg, tile, started,
+            layers, edges, theta, x, first, rows, z, s1, c, g, q, scale, num_rows,
+            loss, gauss_newton, k, packed, twin, 0.0 if fresh and t == 0 else 1.0, direct, cross,
+            ra, rz, rg, tile, started,
         )  # fmt: skip
 
 
 @kernel
 def curvature_product(
-    lanes, parallel, tile, layers, edges, theta, x, num_rows, labels, targets, weights, loss, delta,
-    z, s1, c, g, q, scale, gauss_newton, k, V, packed, twin, direct, cross, ra, rz, rg, started, total, l2, out,
+    lanes, parallel, tile, layers, edges, theta, x, num_rows, loss, z, s1, c, g, q, scale,
+    gauss_newton, k, V, packed, twin, direct, cross, ra, rz, rg, started, is_first, is_last, total, l2, out,
 ):  # fmt: skip
-    """Write the product with k vectors ``V`` (k, P) to ``out`` (k, P): ``(1/total) sum_n ... + l2 * V``.
+    """Add a chunk of samples to the product with k vectors ``V`` (k, P): ``out = (1/total) sum_n ... + l2 * V``.
 
     Parameters
     ----------
-    lanes, ..., scale : as ``linearize`` left them; with scratch instead of kept arrays it is called again per tile
+    lanes, ..., scale : as ``linearize`` left them
     gauss_newton : bool
     packed (k*P,), twin (k*T,) : scratch; the flat V itself for k = 1
     direct (lanes, k*P), cross (lanes, k*T) : accumulators; the same array for k = 1 and for Gauss-Newton
     ra, rz, rg : (lanes, tile*k*units) of scratch; started : (lanes, L+1) int8
+    is_first, is_last : bool, whether this is the first and the last chunk of samples; ``out`` is written with the last
     total : what the sum over samples is divided by
     l2 : (0,), (1,) or (P,)
+    out : (k, P)
     """
     has_cross = k > 1 and not gauss_newton
     if parallel:
-        if k > 1:
+        if is_first and k > 1:
             for index in prange(lanes):
                 pack(np.int64(index), lanes, layers, edges, k, V, packed, twin)
         for index in prange(lanes):
             lane = np.int64(index)
             product_lane(
-                lane, lanes, tile, layers, edges, theta, x, num_rows, labels, targets, weights, loss, delta,
-                z, s1, c, g, q, scale, gauss_newton, k, packed, twin, direct[lane], cross[lane],
-                ra[lane], rz[lane], rg[lane], started[lane],
+                lane, lanes, tile, layers, edges, theta, x, num_rows, loss, z, s1, c, g, q, scale, gauss_newton,
+                k, packed, twin, is_first, direct[lane], cross[lane], ra[lane], rz[lane], rg[lane], started[lane],
             )  # fmt: skip
-        for index in prange(lanes):
-            unpack(np.int64(index), lanes, layers, edges, k, direct, cross, has_cross, total, l2, V, out)
+        if is_last:
+            for index in prange(lanes):
+                unpack(np.int64(index), lanes, layers, edges, k, direct, cross, has_cross, total, l2, V, out)
     else:
-        if k > 1:
+        if is_first and k > 1:
             pack(0, 1, layers, edges, k, V, packed, twin)
         for lane in range(lanes):
             product_lane(
-                lane, lanes, tile, layers, edges, theta, x, num_rows, labels, targets, weights, loss, delta,
-                z, s1, c, g, q, scale, gauss_newton, k, packed, twin, direct[lane], cross[lane],
-                ra[lane], rz[lane], rg[lane], started[lane],
+                lane, lanes, tile, layers, edges, theta, x, num_rows, loss, z, s1, c, g, q, scale, gauss_newton,
+                k, packed, twin, is_first, direct[lane], cross[lane], ra[lane], rz[lane], rg[lane], started[lane],
             )  # fmt: skip
-        unpack(0, 1, layers, edges, k, direct, cross, has_cross, total, l2, V, out)
+        if is_last:
+            unpack(0, 1, layers, edges, k, direct, cross, has_cross, total, l2, V, out)

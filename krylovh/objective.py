@@ -5,14 +5,14 @@
 with W = sum_n w_n for ``reduction="mean"`` and W = 1 for ``"sum"``.  Sums run over tiles of samples and are divided
 once, at the end, so the cut into tiles and lanes changes nothing but rounding.
 
-The linearisation, what every product at this theta shares, is made once, at the first product, and kept if it fits
-into ``memory_limit``; otherwise products make it anew tile by tile (8 matrix products instead of 6 per dense edge), in
-memory that does not grow with N.
+The linearisation, what every product at this theta shares, is made once and kept if it fits into ``memory_limit``;
+otherwise products make it anew for one chunk of samples after the other (8 matrix products instead of 6 per dense
+edge), in memory that does not grow with N.
 """
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -28,23 +28,27 @@ Array = NDArray[Any]
 Reduction = Literal["mean", "sum"]
 
 DEFAULT_MEMORY_LIMIT = 4 * 2**30  # bytes
+CHUNK_BYTES = 2**24  # what a lane's share of a chunk takes where the linearisation is not kept
 
-__all__ = ["Linearization", "Objective"]
+__all__ = ["Chunk", "Objective"]
 
 
-class Linearization:
-    """The arrays that kernels fill at one theta: kept for all samples, or scratch for one tile per lane."""
+class Chunk:
+    """A run of samples with the arrays that kernels keep of them at one theta (see ``kernels.linearization``)."""
 
-    def __init__(self, objective: "Objective", *, kept: bool) -> None:
-        net, lanes = objective.net, objective.lanes
-        copies, rows = (1, objective.num_samples) if kept else (lanes, objective.tile_rows(1))
-        size = rows * net.num_units
-        self.arrays = tuple(np.empty((copies, size), objective.dtype) for _ in range(4))  # z, s1, c, g
-        self.curvature = np.empty((copies, rows * net.widths[-1]), objective.dtype)
-        self.scale = np.empty((copies, rows), objective.dtype)
+    def __init__(self, objective: "Objective", capacity: int) -> None:
+        net, dtype = objective.net, objective.dtype
+        self.arrays = tuple(np.empty(capacity * net.num_units, dtype) for _ in range(4))  # z, s1, c, g
+        self.curvature = np.empty(capacity * net.widths[-1], dtype)
+        self.scale = np.empty(capacity, dtype)
+        self.start = self.stop = 0
 
     @property
-    def kernel_arguments(self) -> tuple[Array, ...]:
+    def num_rows(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def linearization(self) -> tuple[Array, ...]:
         """z, s1, c, g, q, scale, in the order of the kernels."""
         return (*self.arrays, self.curvature, self.scale)
 
@@ -132,7 +136,7 @@ class Objective:
         self.lanes = num_lanes(threads, self.num_samples)
         self._theta = _read_only(net.theta.astype(self.dtype))
         self._lock = threading.Lock()
-        self._linearization: Linearization | None = None
+        self._kept: Chunk | None = None
         self._value: float | None = None
         self._gradient: Array | None = None
 
@@ -156,8 +160,11 @@ class Objective:
     @property
     def keeps_linearization(self) -> bool:
         """Whether what products share is kept for all samples, or made anew in every product."""
-        per_sample = 4 * self.net.num_units + self.net.widths[-1] + 1
-        return self.num_samples * per_sample * self.dtype.itemsize <= self.memory_limit
+        return self.num_samples * self._bytes_per_sample <= self.memory_limit
+
+    @property
+    def _bytes_per_sample(self) -> int:
+        return (4 * self.net.num_units + self.net.widths[-1] + 1) * self.dtype.itemsize
 
     def value(self) -> float:
         """Return E(theta); infinite where the loss overflows."""
@@ -211,8 +218,8 @@ class Objective:
             sha.update(b"none" if array is None else array.dtype.str.encode() + array.tobytes())
         return sha.hexdigest()
 
-    def linearization(self) -> Linearization:
-        """Return what products share: the kept arrays, or scratch of one tile per lane for one product to use.
+    def chunks(self) -> Iterator[Chunk]:
+        """Go through all samples with their linearisation: once as a whole if it is kept, else chunk by chunk.
 
         Raises
         ------
@@ -220,13 +227,43 @@ class Objective:
             If the loss or its gradient is not finite at theta.
         """
         if not np.isfinite(self.value()):
-            raise FloatingPointError(f"the loss is {self.value()} at theta: its derivatives do not exist in {self.dtype}")
+            raise FloatingPointError(f"the loss is {self.value()} at theta: it has no derivatives in {self.dtype}")
         if not np.isfinite(self.gradient()).all():
             raise FloatingPointError(f"the gradient is not finite at theta in {self.dtype}")
+        if self._kept is not None:
+            yield self._kept
+        else:
+            values, no_gradient = np.zeros(self.lanes), np.empty((self.lanes, 0), self.dtype)
+            yield from self._linearized(values, no_gradient)
+
+    def _linearized(self, values: Array, gradient: Array) -> Iterator[Chunk]:
+        """Linearise one chunk after the other, adding up the lanes' losses and gradients."""
+        capacity = self.num_samples
         if not self.keeps_linearization:
-            return Linearization(self, kept=False)
-        assert self._linearization is not None
-        return self._linearization
+            capacity = min(capacity, self.lanes * max(self.tile_rows(1), CHUNK_BYTES // self._bytes_per_sample))
+        chunk = Chunk(self, capacity)
+        targets, weights = self.targets, self.sample_weight
+        outputs, inputs = self.net.widths[-1], self.net.widths[0]
+        for chunk.start in range(0, self.num_samples, capacity):
+            chunk.stop = min(self.num_samples, chunk.start + capacity)
+            rows = slice(chunk.start, chunk.stop)
+            with parallel_region(self.lanes) as parallel:
+                kernels.linearize(
+                    self.lanes, parallel, self.tile_rows(1), *self.network_arguments, *self.data_of(chunk),
+                    targets.labels[rows], targets.values[chunk.start * outputs : chunk.stop * outputs],
+                    np.empty(0, self.dtype) if weights is None else weights[rows], targets.code, targets.delta,
+                    *chunk.linearization, values, gradient,
+                )  # fmt: skip
+            yield chunk
+
+    @property
+    def network_arguments(self) -> tuple[Array, ...]:
+        """Tables of layers and edges, and theta, in the order of the kernels."""
+        return self.net._layers, self.net._edges, self._theta
+
+    def data_of(self, chunk: Chunk) -> tuple[Array, int]:
+        """Return the flat data of a chunk and its number of rows, in the order of the kernels."""
+        return self.X[chunk.start : chunk.stop].ravel(), chunk.num_rows
 
     def tile_rows(self, k: int) -> int:
         """Return how many samples pass through all layers together, for blocks of ``k`` vectors.
@@ -239,38 +276,22 @@ class Objective:
         share = -(-self.num_samples // self.lanes)
         return min(tile, share)
 
-    def _kernel_arguments(self) -> tuple[Any, ...]:
-        """Net, data and loss in the order of the kernels."""
-        targets = self.targets
-        return (
-            self.net._layers, self.net._edges, self._theta, self.X.ravel(), self.num_samples,
-            targets.labels, targets.values, self._weights(), targets.code, targets.delta,
-        )  # fmt: skip
-
-    def _weights(self) -> Array:
-        return np.empty(0, self.dtype) if self.sample_weight is None else self.sample_weight
-
     def _evaluate(self) -> None:
         """Run forward and backward pass; fill value, gradient and, where it fits, the linearisation."""
         with self._lock:
             if self._value is not None:
                 return
-            linearization = Linearization(self, kept=self.keeps_linearization)
             values = np.zeros(self.lanes)
-            shares = np.empty((self.lanes, self.num_parameters), self.dtype)
-            with parallel_region(self.lanes) as parallel:
-                kernels.linearize(
-                    self.lanes, parallel, self.tile_rows(1), *self._kernel_arguments(),
-                    *linearization.kernel_arguments, values, shares,
-                )  # fmt: skip
+            shares = np.zeros((self.lanes, self.num_parameters), self.dtype)
+            for chunk in self._linearized(values, shares):
+                if self.keeps_linearization:
+                    self._kept = chunk
             theta = self._theta.astype(np.float64)
             gradient = shares.sum(axis=0, dtype=np.float64) / self.total
             value = float(values.sum()) / self.total
             if self.l2.size:
                 gradient += self.l2 * theta
                 value += 0.5 * float(np.sum(self.l2 * theta * theta))
-            if self.keeps_linearization:
-                self._linearization = linearization
             self._gradient = gradient.astype(self.dtype)
             self._value = value
 
@@ -315,7 +336,7 @@ class Objective:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        state.update(_lock=None, _linearization=None, _value=None, _gradient=None)
+        state.update(_lock=None, _kept=None, _value=None, _gradient=None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

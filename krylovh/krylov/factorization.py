@@ -153,7 +153,7 @@ class LanczosFactorization:
         self._T[m, m] = alpha + correction[-1]
         self._T[: m + 1, m] = self._T[m, : m + 1]
         self.norm, self.noise, self.residual, self.beta = norm, noise, w, beta
-        self.invariant = beta <= self._eps * norm or last + 1 == len(w)
+        self.invariant = beta <= 10 * self._eps * norm or last + 1 == len(w)
         self._tail = np.ones(1)
         self.size = m + 1
 

@@ -85,7 +85,10 @@ def lanczos(
     """
     operator = SymmetricOperator(A, max_products=max_products, max_seconds=max_seconds)
     n = operator.n
-    m = python_operator.index(num_steps)
+    try:
+        m = python_operator.index(num_steps)
+    except TypeError:
+        raise TypeError(f"num_steps must be an integer, got {num_steps!r}") from None
     if not 1 <= m <= n:
         raise ValueError(f"num_steps must be in [1, {n}], got {m}")
     if reorthogonalize not in ("full", "none"):
@@ -105,9 +108,10 @@ def lanczos(
             else:
                 process = ThreeTermRecurrence(scaled, start, eps=operator.eps)
             process.extend(product)
+            report(1, m)
             while process.size < m and not process.invariant:
-                report(process.size, m)
                 process.extend()
+                report(process.size, m)
             if process.size < m:
                 status = Status.BREAKDOWN
         except BudgetSpent:
@@ -176,7 +180,7 @@ class ThreeTermRecurrence:
         self._alphas.append(alpha)
         self._betas.append(float(np.linalg.norm(w)))
         self._previous, self.residual, self._norm = v, w, norm
-        self.invariant = self._betas[-1] <= self._eps * norm
+        self.invariant = self._betas[-1] <= 10 * self._eps * norm
         self.size += 1
 
 

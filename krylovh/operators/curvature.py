@@ -103,19 +103,19 @@ class CurvatureOperator(LinearOperator):  # type: ignore[misc]
     _transpose = _adjoint
 
     def _apply(self, V: Array, out: Array) -> None:
-        objective = self.objective
-        linearization = objective.linearization()
-        k = len(V)
+        objective, k = self.objective, len(V)
         work = self._take(k)
-        single = k == 1
-        with parallel_region(objective.lanes) as parallel:
-            net, *data = objective._kernel_arguments()
-            kernels.curvature_product(
-                objective.lanes, parallel, work.tile, net, self._single_edges if single else data[0], *data[1:],
-                *linearization.kernel_arguments, self._gauss_newton, k, V,
-                V[0] if single else work.packed, V[0] if single else work.twin, work.direct, work.cross,
-                work.ra, work.rz, work.rg, work.started, objective.total, self._l2, out,
-            )  # fmt: skip
+        layers, edges, theta = objective.network_arguments
+        packed, twin = (work.packed, work.twin) if k > 1 else (V[0], V[0])
+        for chunk in objective.chunks():
+            with parallel_region(objective.lanes) as parallel:
+                kernels.curvature_product(
+                    objective.lanes, parallel, work.tile, layers, edges if k > 1 else self._single_edges, theta,
+                    *objective.data_of(chunk), objective.targets.code, *chunk.linearization,
+                    self._gauss_newton, k, V, packed, twin, work.direct, work.cross,
+                    work.ra, work.rz, work.rg, work.started,
+                    chunk.start == 0, chunk.stop == objective.num_samples, objective.total, self._l2, out,
+                )  # fmt: skip
         with self._lock:
             self._idle.setdefault(k, []).append(work)
 
