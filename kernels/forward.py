@@ -20,7 +20,8 @@ def forward_lane(lane, lanes, tile, layers, edges, theta, x, num_rows, z, s1, s2
         first = begin + t * (end - begin) // tiles
         rows = begin + (t + 1) * (end - begin) // tiles - first
         forward_rows(layers, edges, theta, x, first, rows, z, s1, s2, tile, 0)
-        outputs[first * width : (first + rows) * width] = z[start : start + rows * width]
+        for i in range(rows * width):
+            outputs[first * width + i] = z[start + i]
 
 
 @kernel

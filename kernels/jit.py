@@ -64,7 +64,7 @@ def kernel(function):
 
     Only reassociation and contraction are allowed to the compiler: NaN and infinity keep their meaning.
     """
-    compiled = numba.njit(nogil=True, parallel=True, fastmath={"reassoc", "contract"})(function)
+    compiled = numba.njit(nogil=True, parallel=True, error_model="numpy", fastmath={"reassoc", "contract"})(function)
     if not JIT_DISABLED:
         try:
             compiled._cache = KernelCache(function)
@@ -75,9 +75,9 @@ def kernel(function):
 
 def subroutine(function):
     """Compile a function that only kernels call, under the same rules for floating point."""
-    return numba.njit(nogil=True, fastmath={"reassoc", "contract"})(function)
+    return numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})(function)
 
 
 def exact_subroutine(function):
     """Compile a function whose rounding errors are part of its design: no reassociation, no contraction."""
-    return numba.njit(nogil=True)(function)
+    return numba.njit(nogil=True, error_model="numpy")(function)

@@ -28,6 +28,8 @@ from .losses import curvature_times
 
 __all__ = ["curvature_product"]
 
+PACK, MULTIPLY, UNPACK = range(3)
+
 
 @subroutine
 def pack(part, parts, layers, edges, k, V, packed, twin):
@@ -41,16 +43,21 @@ def pack(part, parts, layers, edges, k, V, packed, twin):
                 inputs = layers[m, WIDTH]
                 by_vector = tensor(packed, weight * k, k, width, inputs)
                 for j in range(k):
-                    by_vector[j, begin:end] = matrix(V[j], weight, width, inputs)[begin:end]
+                    block = matrix(V[j], weight, width, inputs)
+                    for i in range(begin, end):
+                        for c in range(inputs):
+                            by_vector[j, i, c] = block[i, c]
                 if m > 0:
                     by_row = tensor(twin, edges[e, TWIN] * k, width, k, inputs)
                     for i in range(begin, end):
-                        by_row[i] = by_vector[:, i]
+                        for j in range(k):
+                            for c in range(inputs):
+                                by_row[i, j, c] = by_vector[j, i, c]
         bias = layers[l, BIAS]
         if bias >= 0:
             for j in range(k):
-                start = bias * k + j * width
-                packed[start + begin : start + end] = V[j, bias + begin : bias + end]
+                for i in range(begin, end):
+                    packed[bias * k + j * width + i] = V[j, bias + i]
 
 
 @subroutine
@@ -226,6 +233,24 @@ def product_lane(
         )  # fmt: skip
 
 
+@subroutine
+def run_lane(
+    phase, lane, lanes, tile, layers, edges, theta, x, num_rows, loss, z, s1, c, g, q, scale,
+    gauss_newton, k, V, packed, twin, direct, cross, ra, rz, rg, started, fresh, total, l2, out,
+):  # fmt: skip
+    """One lane's share of a phase.  A single call for all phases: compiling takes a third of the time."""
+    if phase == PACK:
+        pack(lane, lanes, layers, edges, k, V, packed, twin)
+    elif phase == MULTIPLY:
+        product_lane(
+            lane, lanes, tile, layers, edges, theta, x, num_rows, loss, z, s1, c, g, q, scale, gauss_newton,
+            k, packed, twin, fresh, direct[lane], cross[lane], ra[lane], rz[lane], rg[lane], started[lane],
+        )  # fmt: skip
+    else:
+        has_cross = k > 1 and not gauss_newton
+        unpack(lane, lanes, layers, edges, k, direct, cross, has_cross, total, l2, V, out)
+
+
 @kernel
 def curvature_product(
     lanes, parallel, tile, layers, edges, theta, x, num_rows, loss, z, s1, c, g, q, scale,
@@ -245,27 +270,16 @@ def curvature_product(
     l2 : (0,), (1,) or (P,)
     out : (k, P)
     """
-    has_cross = k > 1 and not gauss_newton
-    if parallel:
-        if is_first and k > 1:
+    for phase in range(PACK if is_first and k > 1 else MULTIPLY, (UNPACK if is_last else MULTIPLY) + 1):
+        if parallel:
             for index in prange(lanes):
-                pack(np.int64(index), lanes, layers, edges, k, V, packed, twin)
-        for index in prange(lanes):
-            lane = np.int64(index)
-            product_lane(
-                lane, lanes, tile, layers, edges, theta, x, num_rows, loss, z, s1, c, g, q, scale, gauss_newton,
-                k, packed, twin, is_first, direct[lane], cross[lane], ra[lane], rz[lane], rg[lane], started[lane],
-            )  # fmt: skip
-        if is_last:
-            for index in prange(lanes):
-                unpack(np.int64(index), lanes, layers, edges, k, direct, cross, has_cross, total, l2, V, out)
-    else:
-        if is_first and k > 1:
-            pack(0, 1, layers, edges, k, V, packed, twin)
-        for lane in range(lanes):
-            product_lane(
-                lane, lanes, tile, layers, edges, theta, x, num_rows, loss, z, s1, c, g, q, scale, gauss_newton,
-                k, packed, twin, is_first, direct[lane], cross[lane], ra[lane], rz[lane], rg[lane], started[lane],
-            )  # fmt: skip
-        if is_last:
-            unpack(0, 1, layers, edges, k, direct, cross, has_cross, total, l2, V, out)
+                run_lane(
+                    phase, np.int64(index), lanes, tile, layers, edges, theta, x, num_rows, loss, z, s1, c, g, q, scale,
+                    gauss_newton, k, V, packed, twin, direct, cross, ra, rz, rg, started, is_first, total, l2, out,
+                )  # fmt: skip
+        else:
+            for lane in range(lanes):
+                run_lane(
+                    phase, lane, lanes, tile, layers, edges, theta, x, num_rows, loss, z, s1, c, g, q, scale,
+                    gauss_newton, k, V, packed, twin, direct, cross, ra, rz, rg, started, is_first, total, l2, out,
+                )  # fmt: skip

@@ -78,7 +78,7 @@ class EigenResult:
     >>> from krylovh import eigsh
     >>> result = eigsh(np.diag(np.arange(1.0, 101.0)), k=2, rng=0)
     >>> print(result)
-    2 eigenpairs (LA), converged, set verified, 100 products
+    2 eigenpairs (LA), converged, set verified, 102 products
       9.9000000000e+01  residual 0.0e+00
       1.0000000000e+02  residual 0.0e+00
     """

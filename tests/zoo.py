@@ -93,9 +93,7 @@ def matrix(M, name: str) -> Reference:
 
 def laplacian(n: int) -> Reference:
     k = np.arange(1, n + 1)
-    return tridiagonal(
-        np.full(n, 2.0), np.full(n - 1, -1.0), 4 * np.sin(k * np.pi / (2 * n + 2)) ** 2, "1-D Laplacian"
-    )
+    return tridiagonal(np.full(n, 2.0), np.full(n - 1, -1.0), 4 * np.sin(k * np.pi / (2 * n + 2)) ** 2, "1-D Laplacian")
 
 
 def neumann_laplacian(n: int) -> Reference:

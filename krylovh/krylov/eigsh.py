@@ -65,7 +65,7 @@ def eigsh(
 ) -> EigenResult:
     """Return k extreme eigenpairs of a symmetric operator.
 
-    For small operators (order up to 100), or where k is a large part of n, the whole spectrum is computed with n
+    For small operators (order up to 100), or where k is a large part of n, the whole spectrum is computed with n + k
     products.  Otherwise a Krylov process needs a few to a few hundred products, depending on how well the wanted
     eigenvalues are separated, and the verification of the set some 10 to 25 more where they are well separated.
 
@@ -137,7 +137,7 @@ def eigsh(
     start = None if v0 is None else checked_start(v0, n)
     request, seed = Request(k, which, float(tol)), resolve_seed(rng)
     with reporting(progress, "eigsh") as report:
-        if which == "SM" or (capacity == n and operator.remaining > n):
+        if which == "SM" or (capacity == n and operator.remaining > n + k):
             return _complete(operator, request, seed, report)
         return _iterate(operator, request, seed, report, start, capacity, max_restarts, verify)
 

@@ -53,7 +53,7 @@ def array_digest(array: Any) -> str:
     dtype = array.dtype.newbyteorder("<")
     digest = hashlib.sha256(f"{dtype.str}{tuple(map(int, array.shape))}".encode())
     for piece in _pieces(array):
-        digest.update(np.asarray(piece, dtype=dtype, order="C").reshape(-1).view(np.uint8))
+        digest.update(np.asarray(piece, dtype=dtype, order="C").reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -300,7 +300,7 @@ def _check_dimensions(arrays: Mapping[str, NDArray[Any]], dimensions: Mapping[st
 
 def _typed(name: str, value: Attribute, hint: Any) -> Any:
     """Return an attribute as the type of its field."""
-    plain = plain_value(value)
+    plain: Any = plain_value(value)
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         hint = next(option for option in typing.get_args(hint) if option is not types.NoneType)
     if not isinstance(hint, type) or not (issubclass(hint, Enum) or hint in (bool, int, float, str)):

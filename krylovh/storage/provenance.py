@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_info
 from krylovh import __version__
 from krylovh.storage.digest import content_digest
 
-Facts = dict[str, str | int | float | tuple[int, ...]]
+Facts = dict[str, str | int | float | tuple[int | float, ...]]
 
 __all__ = ["Facts", "data_digest", "environment", "network_digest", "provenance_of"]
 
@@ -122,7 +122,9 @@ def _version(package: str) -> str:
 
 def _blas() -> str:
     libraries = {
-        f"{info['internal_api']} {info['version']} ({info.get('architecture', 'unknown')}, {info['num_threads']} threads)"
+        "{internal_api} {version} ({architecture}, {num_threads} threads)".format_map(
+            {"architecture": "unknown", **info}
+        )
         for info in threadpool_info()
         if info["user_api"] == "blas"
     }

@@ -1,6 +1,7 @@
 """Results in an HDF5 file, one group per result."""
 
 import builtins
+import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -134,9 +135,12 @@ class ResultStore:
         objective: Any = None,
         provenance: Mapping[str, Any] | None = None,
         created: str | None = None,
+        dimensions: Mapping[str, Axes | Mapping[str, Axes]] | None = None,
         overwrite: bool = False,
     ) -> None:
-        """Store several results in one step: all of them, or none.  The parameters are those of :meth:`save`.
+        """Store several results in one step: all of them, or none.
+
+        The parameters are those of :meth:`save`; ``dimensions`` are given by the name of the result.
 
         Examples
         --------
@@ -151,7 +155,7 @@ class ResultStore:
         common = self._facts(None, objective, provenance, created)
         self._update(
             {
-                name: _documented(to_record(result), {**_seed_of(result), **common})
+                name: _documented(to_record(result, (dimensions or {}).get(name)), {**_seed_of(result), **common})
                 for name, result in results.items()
             },
             overwrite,
@@ -230,7 +234,7 @@ class ResultStore:
     def _writing(self) -> Iterator[tuple[Path, dict[str, Record]]]:
         """Hold the lock; yield the file and all that is in it."""
         if self.mode == "r":
-            raise OSError(f"{self.path} was opened for reading only")
+            raise io.UnsupportedOperation(f"{self.path} was opened for reading only")
         with locked(self.path, timeout=self.timeout) as target:
             yield target, {} if self._replace else self._all_records()
 
@@ -243,10 +247,8 @@ class ResultStore:
 
     def _record(self, name: str) -> Record:
         with self._opened(must_exist=True) as opened:
-            assert opened is not None
-            file, size = opened
-            names = sorted(file)
-            record = read_record(file, name, size) if name in names else None
+            names = sorted(opened[0]) if opened else []
+            record = read_record(opened[0], name, opened[1]) if opened and name in names else None
         if record is None:
             raise self._missing(name, names)
         return record
@@ -254,7 +256,7 @@ class ResultStore:
     @contextmanager
     def _opened(self, must_exist: bool = False) -> Iterator[tuple[Any, int] | None]:
         """Yield the open file and its size, or None where there is no file and none is needed."""
-        if self._replace or not (must_exist or self.mode == "r" or os.path.lexists(self.path)):
+        if self._replace or not (must_exist or self.mode == "r" or _exists(self.path)):
             yield None
             return
         with open_image(self.path) as opened:
@@ -279,6 +281,15 @@ class ResultStore:
         if created is not None:
             facts["created"] = created
         return {**facts, **(provenance or {})}
+
+
+def _exists(path: Path) -> bool:
+    """Tell whether there is a file; if that cannot be told, the error is not taken for a no."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _seed_of(result: Any) -> dict[str, int]:

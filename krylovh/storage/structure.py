@@ -73,7 +73,7 @@ def survey(group: Any, file_size: int) -> dict[str, Any]:
     for path, dataset in _walk(group, "", {_address(group)}, 0):
         storage = _check_storage(dataset)
         size = _declared_bytes(dataset)
-        if size and not storage and h5py.h5ds.is_scale(dataset.id):
+        if not storage and h5py.h5ds.is_scale(dataset.id):
             continue
         deflated = _check_size(dataset, size, storage)
         stored += storage
@@ -196,7 +196,7 @@ def _check_type(kind: Any, place: str) -> None:
 
 
 def _declared_bytes(dataset: Any) -> int:
-    return math.prod(dataset.shape) * int(dataset.id.get_type().get_size())
+    return int(math.prod(dataset.shape) * dataset.id.get_type().get_size())
 
 
 def _filters(plan: Any) -> list[int]:

@@ -5,9 +5,9 @@ import threading
 
 import numpy as np
 import pytest
-import zoo
 from scipy.sparse.linalg import LinearOperator
 
+import zoo
 from krylovh import Status, eigsh
 from krylovh.krylov.factorization import LanczosFactorization
 from krylovh.krylov.symmetry import check_symmetry
@@ -49,7 +49,8 @@ def check(result, reference, k, which, tol, eps):
     assert (np.diff(theta) >= 0).all()
     true_residuals = np.linalg.norm(reference.apply(X) - X * theta, axis=0)
     assert (true_residuals <= bound).all()
-    assert (np.abs(result.residual_norms - true_residuals) <= np.maximum(2 * true_residuals, bound - tol)).all()
+    error = np.abs(result.residual_norms - true_residuals)
+    assert (error <= np.maximum(2 * true_residuals, 10 * eps * reference.norm)).all()
     assert np.abs(X.T @ X - np.eye(k)).max() <= 1e-13
     found = np.sort(np.abs(theta)) if which in ("LM", "SM") else theta
     assert np.abs(found - wanted(reference.eigenvalues, k, which)).max() <= bound, "wrong set"
@@ -78,7 +79,7 @@ def test_every_small_operator_gets_its_right_set(n):
             tol = TOLERANCE[dtype]
             result = eigsh(reference.operator(dtype), k, which=which, tol=tol, rng=n)
             check(result, reference, k, which, tol, np.finfo(dtype).eps)
-            assert result.num_products <= n + 1
+            assert n + k <= result.num_products <= n + k + 1
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=["float64", "float32"])
@@ -162,7 +163,8 @@ def test_verification_of_outliers_costs_few_products():
 def test_a_multiple_of_the_identity_is_exact_for_every_seed(value):
     for seed in range(20):
         result = eigsh(operator_of(lambda v: value * v, 300), 6, rng=seed)
-        assert (result.eigenvalues == pytest.approx([value] * 6, abs=1e-14)) and result.set_verified
+        assert result.eigenvalues == pytest.approx([value] * 6, abs=1e-14)
+        assert result.set_verified
         assert result.num_products <= 20
 
 
@@ -217,7 +219,7 @@ def test_a_rectangular_or_complex_operator_is_refused():
 
 
 def test_interior_eigenvalues_of_a_large_operator_are_refused_with_advice():
-    with pytest.raises(ValueError, match="'SM' must have n <= 4000, got n = 5000.*inverse"):
+    with pytest.raises(ValueError, match=r"'SM' must have n <= 4000, got n = 5000.*inverse"):
         eigsh(operator_of(lambda v: v, 5000), 2, which="SM")
 
 
@@ -225,7 +227,7 @@ def test_interior_eigenvalues_of_a_medium_operator_come_from_the_whole_spectrum(
     reference = zoo.goe(300)
     result = eigsh(reference.operator(), 5, which="SM")
     check(result, reference, 5, "SM", 1e-8, 2.0**-52)
-    assert result.num_products == 300
+    assert result.num_products == 305
 
 
 # -- symmetry -------------------------------------------------------------------------------------------------------
@@ -239,7 +241,7 @@ def test_a_single_wrong_entry_is_noticed(n, size, dtype):
         pytest.skip("below the rounding of float32")
     M = zoo.goe(n).matrix()
     M[3, 7] += size * M.max()
-    with pytest.raises(ValueError, match="A must be symmetric: .* differ by"):
+    with pytest.raises(ValueError, match=r"A must be symmetric: .* differ by"):
         eigsh(M.astype(dtype), 3, rng=0)
 
 
@@ -365,7 +367,7 @@ def test_noise_ends_in_stagnation_after_a_bounded_number_of_products(n, kind):
 
     result = eigsh(operator_of(product, n), 4, rng=0)
     assert result.status == Status.STAGNATED
-    assert result.num_products <= max(300, n + 1)
+    assert result.num_products <= 300
     assert not result.converged.any()
     assert result.eigenvalues == pytest.approx([7, 8, 9, 10], rel=1e-2)
 
@@ -374,7 +376,7 @@ def test_noise_ends_in_stagnation_after_a_bounded_number_of_products(n, kind):
 @pytest.mark.parametrize("n", [80, 500])
 def test_a_tolerance_below_float32_stagnates_at_rounding(n, which):
     reference = zoo.wishart(n)
-    result = eigsh(reference.operator(np.float32), 4, which=which, tol=1e-8 if n > 100 else 1e-17, rng=0)
+    result = eigsh(reference.operator(np.float32), 4, which=which, rng=0)
     X = result.eigenvectors
     true_residuals = np.linalg.norm(reference.apply(X) - X * result.eigenvalues, axis=0)
     assert result.status == Status.STAGNATED
@@ -529,9 +531,7 @@ def test_the_factorisation_holds_after_every_step_and_restart(name, locked):
     rng = np.random.default_rng(0)
     start = rng.standard_normal(n)
     start -= X @ (X.T @ start)
-    f = LanczosFactorization(
-        M.dot, n, capacity, start / np.linalg.norm(start), locked=X if locked else None, rng=rng
-    )
+    f = LanczosFactorization(M.dot, n, capacity, start / np.linalg.norm(start), locked=X if locked else None, rng=rng)
     bound = 50 * 2.0**-52 * max(np.abs(M).sum(axis=0).max(), 1e-300)
     for _ in range(100):
         if f.size == f.capacity:
