@@ -213,7 +213,8 @@ class Network:
 
     def forward(self, X: ArrayLike) -> NDArray[Any]:
         """Return the outputs for the rows of ``X``: shape (N, d_0) to (N, d_L), in theta's dtype."""
-        x = finite_array("X", X, self.theta.dtype)
+        x = finite_array("X", X, self.theta.dtype).view()
+        x.flags.writeable = False  # one kind of array to compile for
         if x.ndim != 2 or x.shape[1] != self.widths[0]:
             raise ValueError(f"X must have shape (N, {self.widths[0]}), got {x.shape}")
         rows = len(x)

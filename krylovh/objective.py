@@ -128,6 +128,7 @@ class Objective:
         self.targets: Targets = check_targets(loss, y, self.num_samples, net.widths[-1], self.dtype, loss_options)
         self.loss = loss
         self.sample_weight = None if sample_weight is None else self._checked_weights(sample_weight)
+        self._no_weights = _read_only(np.empty(0, self.dtype))  # read-only like all data: one kind of array to compile
         self.l2 = self._checked_l2(l2)
         self.memory_limit = DEFAULT_MEMORY_LIMIT if memory_limit is None else int(memory_limit)
         if self.memory_limit < 0:
@@ -251,7 +252,7 @@ class Objective:
                 kernels.linearize(
                     self.lanes, parallel, self.tile_rows(1), *self.network_arguments, *self.data_of(chunk),
                     targets.labels[rows], targets.values[chunk.start * outputs : chunk.stop * outputs],
-                    np.empty(0, self.dtype) if weights is None else weights[rows], targets.code, targets.delta,
+                    self._no_weights if weights is None else weights[rows], targets.code, targets.delta,
                     *chunk.linearization, values, gradient,
                 )  # fmt: skip
             yield chunk

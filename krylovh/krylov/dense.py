@@ -55,5 +55,6 @@ def complete_eigenpairs(
     values, vectors = np.linalg.eigh((M + M.T) / 2)
     chosen = np.sort(preference(values, which)[:k])
     X, theta = vectors[:, chosen], values[chosen]
+    operator.release()  # k products more are no reason to lose everything
     AX = A(X)
     return A, float(np.abs(values).max()), Pairs(theta, X, AX, np.linalg.norm(AX - X * theta, axis=0))

@@ -85,8 +85,8 @@ def eigsh(
     v0 : array_like, shape (n,), optional
         Start vector; random by default.
     ncv : int, optional
-        Size of the basis, more than k unless it is n; memory is ``8 n (ncv + 4 k)`` bytes.  With ``ncv = n`` the whole
-        spectrum is computed.
+        Size of the basis, more than k unless it is n; memory is up to ``16 n (ncv + 5 k)`` bytes.  With
+        ``ncv = n`` the whole spectrum is computed.
     rng : int or numpy.random.Generator, optional
         Seed of all random vectors.
     max_products, max_seconds : optional

@@ -83,7 +83,8 @@ class CurvatureOperator(LinearOperator):  # type: ignore[misc]
         if V.dtype.kind not in "fiub":
             raise TypeError(f"vectors must be real or complex numbers, got dtype {V.dtype}")
         # (k, n), row by row: a Fortran-ordered block of the right dtype is used as it is
-        rows = np.ascontiguousarray(V.T, dtype=self.dtype)
+        # (aligned and writable too, so that kernels are compiled for one kind of array)
+        rows = np.require(V.T, self.dtype, "CAW")
         out = np.empty_like(rows)
         for start in range(0, len(rows), BLOCK):
             self._apply(rows[start : start + BLOCK], out[start : start + BLOCK])

@@ -216,7 +216,7 @@ def attribute(name: str, value: Any) -> Attribute:
             raise ValueError(f"{name} must be text without NUL of at most {_TEXT_LIMIT} bytes, got {size} bytes")
         return value
     array = np.asarray(value)
-    if array.dtype.kind in "iuf" and array.ndim <= 1 and array.nbytes <= _TEXT_LIMIT:
+    if array.dtype.kind in "iuf" and array.itemsize <= 8 and array.ndim <= 1 and array.nbytes <= _TEXT_LIMIT:
         return array
     raise TypeError(f"{name} must be a number, text, boolean or short tuple of numbers, got {type(value).__name__}")
 

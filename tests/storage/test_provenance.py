@@ -129,3 +129,12 @@ def test_a_digest_of_names_cannot_be_confused():
 def test_objects_have_no_digest():
     with pytest.raises(TypeError, match="dtype object"):
         array_digest(np.array([{}]))
+
+
+def test_facts_may_be_empty_tuples_and_empty_text(tmp_path):
+    store = ResultStore(tmp_path / "run.h5")
+    store.save("a", {}, provenance={"blocks": (), "note": "", "π": -0.0, "big": 2**63 - 1, "flag": True})
+    facts = store.provenance("a")
+    assert store.load("a") == {}
+    assert [facts[key] for key in ("blocks", "note", "π", "big", "flag")] == [(), "", 0.0, 2**63 - 1, 1]
+    assert np.signbit(facts["π"])
