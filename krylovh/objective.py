@@ -273,7 +273,7 @@ class Objective:
         """
         # Measured over widths of 10 to 1024: a tile of about 128 rows for small nets, of 256 to 512 for wide ones.
         mean_width = self.net.num_units / self.net.depth
-        tile = 96 if mean_width < 48 else 256 if mean_width < 512 else 512
+        tile = 128 if mean_width < 48 else 256 if mean_width < 512 else 512
         share = -(-self.num_samples // self.lanes)
         return min(tile, share)
 

@@ -1,0 +1,89 @@
+"""The run behind ``spectrum`` and ``demo``: both ends of the spectrum, trace, density and, for small nets, the truth."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from krylovh import HessianOperator, Objective, Status, eigsh, hessian_matrix, spectral_density, trace
+
+Results = dict[str, Any]
+
+__all__ = ["Settings", "all_converged", "progress_bars", "run_spectrum"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to compute; names and defaults are those of the functions."""
+
+    num_largest: int = 10
+    num_smallest: int = 5
+    num_probes: int = 10
+    num_steps: int = 90
+    num_trace_products: int = 100
+    tol: float | None = None  # None: 1e-8 in float64, 2e-6 in float32
+    rng: int = 0
+    exact: bool = False
+
+
+Bar = Callable[[str], Callable[[int, int], None]]
+
+
+@contextmanager
+def progress_bars(visible: bool) -> Iterator[Bar]:
+    """Yield a function that opens a bar with a label and returns what advances it; bars go to standard error."""
+    columns = (
+        TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), disable=not visible, transient=True) as bars:
+
+        def open_bar(label: str) -> Callable[[int, int], None]:
+            task = bars.add_task(label, total=None)
+            return lambda done, total: bars.update(task, completed=done, total=total)
+
+        yield open_bar
+
+
+def run_spectrum(objective: Objective, settings: Settings, bar: Bar) -> Results:
+    """Return the results by name; an interrupted part ends the run, with what was found."""
+    H = HessianOperator(objective)
+    n = H.shape[0]
+    tol = settings.tol if settings.tol is not None else 1e-8 if objective.dtype == np.float64 else 2e-6
+    steps = min(settings.num_steps, n)
+    seed = settings.rng
+    parts: list[tuple[str, Callable[[], Any]]] = []
+    for name, which, k in (("largest", "LA", settings.num_largest), ("smallest", "SA", settings.num_smallest)):
+        if k > 0:
+            parts.append((name, lambda name=name, which=which, k=k: eigsh(
+                H, k, which=which, tol=tol, rng=seed, progress=bar(f"{name} eigenvalues"))))  # fmt: skip
+    parts.append(("trace", lambda: trace(H, num_products=settings.num_trace_products, rng=seed, progress=bar("trace"))))
+    parts.append(("density", lambda: spectral_density(
+        H, num_probes=settings.num_probes, num_steps=steps, rng=seed, progress=bar("spectral density"))))  # fmt: skip
+    if settings.exact:
+        parts.append(("exact", lambda: exact_spectrum(objective, bar)))
+    results: Results = {}
+    for name, compute in parts:
+        results[name] = compute()
+        if getattr(results[name], "status", None) == Status.INTERRUPTED:
+            break
+    return results
+
+
+def exact_spectrum(objective: Objective, bar: Bar) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return all eigenvalues, ascending, from the full matrix."""
+    matrix = hessian_matrix(objective, progress=bar("full matrix")).astype(np.float64)
+    advance = bar("all eigenvalues")
+    values = np.asarray(scipy.linalg.eigh(matrix, eigvals_only=True, overwrite_a=True, check_finite=False))
+    advance(1, 1)
+    return values
+
+
+def all_converged(results: Results) -> bool:
+    """Whether every part reached its target."""
+    return all(getattr(result, "status", Status.CONVERGED) == Status.CONVERGED for result in results.values())
