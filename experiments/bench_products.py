@@ -8,6 +8,7 @@ threads in the same run.  Every figure is the median of interleaved repetitions.
 """
 
 import argparse
+import itertools
 import time
 
 import h5py
@@ -38,7 +39,7 @@ def objective_of(widths, num_samples, dtype):
 
 def flops_of(widths, num_samples):
     """Flops of one product at the floor of 6 matrix products per dense edge, 2 for the first."""
-    edges = [2 * num_samples * a * b for a, b in zip(widths[:-1], widths[1:], strict=True)]
+    edges = [2 * num_samples * a * b for a, b in itertools.pairwise(widths)]
     return 2 * edges[0] + 6 * sum(edges[1:])
 
 

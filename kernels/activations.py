@@ -100,7 +100,7 @@ def elu(a):
 
 @exact_subroutine
 def gelu(a):
-    """a Phi(a) and its derivatives Phi + a phi, (2 - a^2) phi."""
+    """A Phi(a) and its derivatives Phi + a phi, (2 - a^2) phi."""
     phi, Phi = normal_density(a), normal_distribution(a)
     if phi == 0.0:  # so far out that a^2 could overflow
         return a * Phi, Phi, 0.0
@@ -130,20 +130,22 @@ def silu(a):
 
 @exact_subroutine
 def mish(a):
-    """a tanh(softplus(a)), written in e = exp(-|a|) on both sides so that nothing overflows."""
+    """A tanh(softplus(a)), written in e = exp(-|a|) on both sides so that nothing overflows."""
     e = math.exp(-abs(a))
     if e == 0.0:
         return (a, 1.0, 0.0) if a > 0.0 else (-0.0, 0.0, 0.0)
     if a > 0.0:
         d = 1.0 + 2.0 * e * (1.0 + e)
+        r = e / d
         t = (1.0 + 2.0 * e) / d
-        t1 = 4.0 * e * e * (1.0 + e) / (d * d)
-        t2 = e * e * (4.0 * (2.0 + e) * d - 16.0 * (1.0 + e) * (1.0 + e)) / (d * d * d)
+        t1 = 4.0 * r * r * (1.0 + e)
+        t2 = 4.0 * r * r * (2.0 * e * e * (1.0 + e) - (2.0 + 3.0 * e)) / d
     else:
         d = 2.0 + e * (2.0 + e)
-        t = e * (2.0 + e) / d
-        t1 = 4.0 * e * (1.0 + e) / (d * d)
-        t2 = (4.0 * e * (1.0 + 2.0 * e) * d - 16.0 * e * e * (1.0 + e) * (1.0 + e)) / (d * d * d)
+        r = e / d
+        t = r * (2.0 + e)
+        t1 = 4.0 * r * (1.0 + e) / d
+        t2 = 4.0 * r * (2.0 * (1.0 + e) - e * e * (3.0 + 2.0 * e)) / (d * d)
     return a * t, t + a * t1, 2.0 * t1 + a * t2
 
 

@@ -29,8 +29,13 @@ def column_major_gemm(_, transpose_a, transpose_b, m, n, k, a, a0, lda, b, b0, l
     def generate(context, builder, signature, arguments):
         byte, pointer = ir.IntType(8), ir.IntType(8).as_pointer()
         index = context.get_value_type(types.intp)
-        kinds = dict(zip(("ta", "tb", "m", "n", "k", "a", "a0", "lda", "b", "b0", "ldb", "beta", "c", "c0", "ldc"),
-                         zip(arguments, signature.args, strict=True), strict=True))
+        kinds = dict(
+            zip(
+                ("ta", "tb", "m", "n", "k", "a", "a0", "lda", "b", "b0", "ldb", "beta", "c", "c0", "ldc"),
+                zip(arguments, signature.args, strict=True),
+                strict=True,
+            )
+        )
 
         def integer(name):
             value, kind_of_value = kinds[name]
@@ -56,9 +61,22 @@ def column_major_gemm(_, transpose_a, transpose_b, m, n, k, a, a0, lda, b, b0, l
         routine = cgutils.get_or_insert_function(builder.module, declared, "numba_xxgemm")
         builder.call(
             routine,
-            [ir.Constant(byte, ord(kind)), letter("ta"), letter("tb"), integer("m"), integer("n"), integer("k"),
-             one_pointer, address("a", "a0"), integer("lda"), address("b", "b0"), integer("ldb"),
-             beta_pointer, address("c", "c0"), integer("ldc")],
+            [
+                ir.Constant(byte, ord(kind)),
+                letter("ta"),
+                letter("tb"),
+                integer("m"),
+                integer("n"),
+                integer("k"),
+                one_pointer,
+                address("a", "a0"),
+                integer("lda"),
+                address("b", "b0"),
+                integer("ldb"),
+                beta_pointer,
+                address("c", "c0"),
+                integer("ldc"),
+            ],
         )
         return context.get_dummy_value()
 
@@ -89,14 +107,14 @@ if JIT_DISABLED:  # the same three products in NumPy, so that kernels can be ste
         block = C[c0 : c0 + m * n].reshape(m, n)
         block[:] = product if beta == 0.0 else product + beta * block
 
-    def gemm_nt(m, n, k, A, a0, B, b0, beta, C, c0):  # noqa: F811
+    def gemm_nt(m, n, k, A, a0, B, b0, beta, C, c0):
         """``C (m, n) = A (m, k) B (n, k)' + beta C``."""
         _into(C, c0, m, n, beta, A[a0 : a0 + m * k].reshape(m, k) @ B[b0 : b0 + n * k].reshape(n, k).T)
 
-    def gemm_nn(m, n, k, A, a0, B, b0, beta, C, c0):  # noqa: F811
+    def gemm_nn(m, n, k, A, a0, B, b0, beta, C, c0):
         """``C (m, n) = A (m, k) B (k, n) + beta C``."""
         _into(C, c0, m, n, beta, A[a0 : a0 + m * k].reshape(m, k) @ B[b0 : b0 + k * n].reshape(k, n))
 
-    def gemm_tn(m, n, k, A, a0, B, b0, beta, C, c0):  # noqa: F811
+    def gemm_tn(m, n, k, A, a0, B, b0, beta, C, c0):
         """``C (m, n) = A (k, m)' B (k, n) + beta C``."""
         _into(C, c0, m, n, beta, A[a0 : a0 + k * m].reshape(k, m).T @ B[b0 : b0 + k * n].reshape(k, n))

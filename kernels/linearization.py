@@ -1,7 +1,7 @@
 """The net at one theta: forward pass, loss, backward pass, and what products need of them.
 
 For one sample, layer l has pre-activation ``a_l``, the sum of ``W_lm z_m`` over dense edges and ``z_m`` over identity
-edges plus the bias, and output ``z_l = s_l(a_l)``.  Backwards, ``u_l = dloss/dz_l`` and ``g_l = dloss/da_l = s'_l u_l``.
+edges plus the bias, and output ``z_l = s_l(a_l)``.  Backwards, ``u_l = dloss/dz_l``, ``g_l = dloss/da_l = s'_l u_l``.
 Everything in a product with the Hessian that does not depend on the vector is kept here (the linearisation):
 
     z_l,   s1_l = s'_l(a_l),   c_l = s''_l(a_l) u_l,   g_l,   and the output curvature (q, scale)
@@ -19,7 +19,7 @@ from .activations import activate
 from .blas import gemm_nn, gemm_nt, gemm_tn
 from .jit import kernel, subroutine
 from .layout import ACTIVATION, BIAS, FIRST_EDGE, SOURCE, UNITS, WEIGHT, WIDTH, lane_rows, matrix
-from .losses import evaluate_loss
+from .losses import evaluate_loss, neumaier
 
 __all__ = ["forward_rows", "linearize", "linearize_rows"]
 
@@ -71,7 +71,7 @@ def add_identity(layers, m, x, first, rows, z, capacity, base, block):
 
 @subroutine
 def backward_rows(layers, edges, theta, first, rows, s1, c, g, capacity):
-    """Turn ``dloss/dz`` of the outputs, found in ``g``, into ``g`` and ``c`` of all layers; ``c`` holds s'' at first."""
+    """Turn ``dloss/dz`` of the outputs, found in ``g``, into ``g`` and ``c`` of all layers; ``c`` holds s'' before."""
     last = layers.shape[0] - 2
     for l in range(1, last):
         matrix(g, capacity * layers[l, UNITS] + first * layers[l, WIDTH], rows, layers[l, WIDTH])[:] = 0.0
@@ -138,17 +138,18 @@ def linearize_lane(
 ):  # fmt: skip
     """Linearise one lane's rows; add their gradient to ``gradient`` unless that is empty."""
     begin, end, tiles = lane_rows(lane, lanes, num_rows, tile)
-    value = 0.0
+    summed, lost = 0.0, 0.0
     for t in range(tiles):
         first = begin + t * (end - begin) // tiles
         rows = begin + (t + 1) * (end - begin) // tiles - first
-        value += linearize_rows(
+        value = linearize_rows(
             layers, edges, theta, x, first, rows, labels, targets, weights, loss, delta,
             z, s1, c, g, q, scale, num_rows,
         )  # fmt: skip
+        summed, lost = neumaier(summed, lost, value)
         if gradient.size > 0:
             add_gradient(layers, edges, x, first, rows, z, g, num_rows, gradient)
-    return value
+    return summed + lost if np.isfinite(lost) else summed
 
 
 @kernel

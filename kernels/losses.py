@@ -12,7 +12,7 @@ import math
 
 from .jit import exact_subroutine, subroutine
 
-__all__ = ["LOSSES", "curvature_times", "evaluate_loss"]
+__all__ = ["LOSSES", "curvature_times", "evaluate_loss", "neumaier"]
 
 LOSSES = ("squared_error", "softmax_cross_entropy", "binary_cross_entropy", "poisson", "huber")
 SQUARED_ERROR, SOFTMAX, BINARY, POISSON, HUBER = range(len(LOSSES))
@@ -44,21 +44,26 @@ def softmax_labels(z, z0, C, label, w, u, u0, q, q0):
 @exact_subroutine
 def softmax_rows(z, z0, C, target, t0, w, u, u0, q, q0):
     """Cross-entropy against a row of probabilities; returns the loss and the row's total."""
-    top = z[z0]
-    for j in range(1, C):
-        top = max(top, z[z0 + j])
-    total, mass = 0.0, 0.0
+    top = z0
+    for j in range(z0 + 1, z0 + C):
+        if z[j] > z[top]:
+            top = j
+    highest = float(z[top])
+    others, mass = 0.0, 0.0
     for j in range(C):
-        e = math.exp(float(z[z0 + j]) - top)
-        q[q0 + j] = e
-        total += e
+        e = math.exp(float(z[z0 + j]) - highest)
         mass += target[t0 + j]
-    value = mass * math.log(total)
+        if z0 + j != top:
+            others += e
+    total = 1.0 + others
+    value = mass * math.log1p(others)
     for j in range(C):
-        p = q[q0 + j] / total
-        q[q0 + j] = p
-        u[u0 + j] = w * (mass * p - target[t0 + j])
-        value += target[t0 + j] * (top - float(z[z0 + j]))
+        e = math.exp(float(z[z0 + j]) - highest)
+        t = float(target[t0 + j])
+        complement = others if z0 + j == top else total - e
+        u[u0 + j] = w * (e / total * (mass - t) - t * (complement / total))
+        q[q0 + j] = e / total
+        value += t * (highest - float(z[z0 + j]))
     return w * value, mass
 
 
@@ -73,7 +78,7 @@ def elementwise(loss, delta, z, t, w):
         large = 1.0 / (1.0 + e)
         small = e * large
         p, complement = (large, small) if z >= 0.0 else (small, large)
-        value = max(z, 0.0) - t * z + math.log1p(e)
+        value = (z * (1.0 - t) if z >= 0.0 else -t * z) + math.log1p(e)
         return w * value, w * ((1.0 - t) * p - t * complement), w * p * complement
     if loss == POISSON:
         rate = math.exp(z)

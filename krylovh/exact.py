@@ -1,7 +1,7 @@
 """Matrices that small nets allow to be written out in full.
 
-The whole Hessian of P parameters takes P products and 8 P^2 bytes: for nets of some thousand parameters that is seconds,
-and it is the truth that every estimate can be held against.
+The whole Hessian of P parameters takes P products and 8 P^2 bytes: for nets of some thousand parameters that is
+seconds, and it is the truth that every estimate can be held against.
 """
 
 from typing import Any

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from krylovh import kernels
+import krylovh.kernels as kernels
 from krylovh.arrays import finite_array, positive_int
 from krylovh.threads import num_lanes, parallel_region
 
@@ -155,9 +155,7 @@ class Network:
 
     def weights(self, layer: int, source: int | None = None) -> NDArray[Any]:
         """Return the weight matrix (out, in) of a layer, a read-only view; ``source`` where it has several."""
-        chosen = [
-            b for b in self.blocks if b.layer == layer and b.kind == "weight" and source in (None, b.source)
-        ]
+        chosen = [b for b in self.blocks if b.layer == layer and b.kind == "weight" and source in (None, b.source)]
         if len(chosen) != 1:
             have = [b.source for b in self.blocks if b.layer == layer and b.kind == "weight"]
             raise ValueError(f"layer {layer} has dense sources {have}, got source {source}")
@@ -188,7 +186,9 @@ class Network:
         (4, 12)
         """
         chosen = [
-            b for b in self.blocks if b.layer == layer and b.kind == kind and (kind == "bias" or source in (None, b.source))
+            b
+            for b in self.blocks
+            if b.layer == layer and b.kind == kind and (kind == "bias" or source in (None, b.source))
         ]
         if len(chosen) != 1:
             raise ValueError(f"layer {layer} has {len(chosen)} blocks of kind {kind!r} from source {source}")
@@ -263,7 +263,7 @@ class Network:
         if start == 0:
             raise ValueError("the net has no parameters: no dense edge and no bias")
 
-    def _checked(self, theta: ArrayLike, dtype: DTypeLike = None) -> NDArray[Any]:
+    def _checked(self, theta: ArrayLike) -> NDArray[Any]:
         given = np.asarray(theta)
         array = finite_array("theta", given, np.float32 if given.dtype == np.float32 else np.float64).copy()
         if array.shape != (self.num_parameters,):
@@ -325,7 +325,9 @@ def _sources(sources: Sequence[Sequence[Edge]] | None, widths: tuple[int, ...]) 
             if any(m == other for other, _ in edges):
                 raise ValueError(f"layer {l} has layer {m} twice among its sources")
             if kind == "identity" and widths[m] != widths[l]:
-                raise ValueError(f"an identity edge needs equal widths, got {widths[m]} (layer {m}) and {widths[l]} ({l})")
+                raise ValueError(
+                    f"an identity edge needs equal widths, got {widths[m]} (layer {m}) and {widths[l]} ({l})"
+                )
             edges.append((m, kind))
         if not edges:
             raise ValueError(f"layer {l} has no sources")

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from krylovh import kernels
+import krylovh.kernels as kernels
 from krylovh.arrays import finite_array
 from krylovh.network import Network
 from krylovh.targets import Targets, check_targets
@@ -45,6 +45,7 @@ class Chunk:
 
     @property
     def num_rows(self) -> int:
+        """Number of samples."""
         return self.stop - self.start
 
     @property
@@ -108,7 +109,7 @@ class Objective:
         l2: ArrayLike = 0.0,
         sample_weight: ArrayLike | None = None,
         loss_options: Mapping[str, float] | None = None,
-        dtype: DTypeLike = None,
+        dtype: DTypeLike | None = None,
         memory_limit: int | None = None,
         threads: int | None = None,
     ) -> None:
@@ -244,7 +245,7 @@ class Objective:
             capacity = min(capacity, self.lanes * max(self.tile_rows(1), CHUNK_BYTES // self._bytes_per_sample))
         chunk = Chunk(self, capacity)
         targets, weights = self.targets, self.sample_weight
-        outputs, inputs = self.net.widths[-1], self.net.widths[0]
+        outputs = self.net.widths[-1]
         for chunk.start in range(0, self.num_samples, capacity):
             chunk.stop = min(self.num_samples, chunk.start + capacity)
             rows = slice(chunk.start, chunk.stop)

@@ -146,6 +146,7 @@ def plot_eigenvalues(result: EigenResult, ax: "Axes | None" = None, *, exact: Ar
     ax.set_ylabel("eigenvalue")
     ax.set_xticks(rank)
     ax.margins(y=0.12)
+    ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize="small")
     return ax
 
@@ -212,7 +213,7 @@ def _smoothed(
 
 def _peak_of_one_eigenvalue(density: SpectralDensity, scale: Scale) -> float:
     low, high = (float(_coordinate(np.array([v]), scale, density)[0]) for v in density.support)
-    return 1.0 / (density.dimension * ((high - low) or 1.0) / 100 * np.sqrt(2 * np.pi))
+    return 1.0 / float(density.dimension * ((high - low) or 1.0) / 100 * np.sqrt(2 * np.pi))
 
 
 def _eigenvalue_axis(ax: "Axes", scale: Scale, density: SpectralDensity) -> None:

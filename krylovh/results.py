@@ -201,8 +201,8 @@ class SpectralDensity:
 
     @property
     def log_threshold(self) -> float:
-        """Where the signed-log axis turns from linear to logarithmic: 1e-5 of the largest absolute node."""
-        return 1e-5 * self._radius or 1.0
+        """Where the signed-log axis turns from linear to logarithmic: 1e-4 of the largest absolute node."""
+        return 1e-4 * self._radius or 1.0
 
     def grid(self, num_points: int = 1000, *, scale: Scale = "linear") -> Array:
         """Return points that cover the nodes with a margin, evenly spaced on the given axis, shape (num_points,)."""

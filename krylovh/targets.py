@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from krylovh import kernels
+import krylovh.kernels as kernels
 from krylovh.arrays import finite_array
 
 __all__ = ["Targets", "check_targets"]
@@ -71,9 +71,8 @@ def _delta(loss: str, options: Mapping[str, float] | None) -> float:
 
 def _labels(y: ArrayLike, num_samples: int, num_outputs: int) -> NDArray[np.int64]:
     given = np.asarray(y)
-    if given.dtype.kind not in "iub":
-        if given.dtype.kind != "f" or not np.array_equal(given, np.floor(given)):
-            raise TypeError(f"y must hold integer labels (N,) or rows of probabilities (N, C), got dtype {given.dtype}")
+    if given.dtype.kind not in "iub" and (given.dtype.kind != "f" or not np.array_equal(given, np.floor(given))):
+        raise TypeError(f"y must hold integer labels (N,) or rows of probabilities (N, C), got dtype {given.dtype}")
     if given.shape != (num_samples,):
         raise ValueError(f"y must have shape ({num_samples},) as X has {num_samples} rows, got {given.shape}")
     outside = np.flatnonzero((given < 0) | (given >= num_outputs))

@@ -9,13 +9,14 @@ lock; in such a child lanes run one after the other, with the same result.
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numba
 from threadpoolctl import ThreadpoolController
 
 from krylovh.arrays import positive_int
+from krylovh.blas import one_blas_thread
 
 __all__ = ["available_threads", "num_lanes", "parallel_region", "thread_info"]
 
@@ -35,76 +36,37 @@ def num_lanes(threads: int | None, num_rows: int) -> int:
     return max(1, min(chosen, num_rows))
 
 
-class _BlasLimit:
-    """Hold every BLAS to one thread while at least one kernel runs; restore when the last one leaves."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._libraries: list[Any] | None = None
-        self._before: list[int] = []
-
-    def enter(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                if self._libraries is None:
-                    import scipy.linalg.cython_blas  # noqa: F401  the BLAS that kernels call has to be loaded by now
-
-                    self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-                self._before = [library.get_num_threads() for library in self._libraries]
-                for library, before in zip(self._libraries, self._before, strict=True):
-                    if before != 1:
-                        library.set_num_threads(1)
-            self._inside += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                for library, before in zip(self._libraries or [], self._before, strict=True):
-                    if before != 1:
-                        library.set_num_threads(before)
-
-
-_blas = _BlasLimit()
 _launch = threading.Lock()  # held while a layer that is not thread-safe is inside a parallel region
-_started = False  # a parallel region has run in this process
 _forked = False  # this process is a child of one in which a parallel region had run
 
 
 def _after_fork() -> None:
-    global _blas, _launch, _forked
-    _blas, _launch = _BlasLimit(), threading.Lock()
-    _forked = _forked or _started
+    global _launch, _forked
+    _launch = threading.Lock()
+    _forked = _forked or _layer() is not None
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _thread_safe() -> bool:
+def _layer() -> str | None:
+    """Return Numba's threading layer; None before the first parallel region of the process chooses one."""
     try:
-        return numba.threading_layer() in ("tbb", "omp")
-    except ValueError:  # no layer chosen yet: the first launch chooses
-        return False
+        return str(numba.threading_layer())
+    except ValueError:
+        return None
 
 
 @contextmanager
 def parallel_region(lanes: int) -> Iterator[bool]:
     """Surround one kernel call; yields whether its lanes may run side by side."""
-    global _started
-    _blas.enter()
-    try:
+    with one_blas_thread():
         if lanes == 1 or _forked:
             yield False
-        elif _thread_safe():
-            yield True
         else:
-            with _launch:
-                _started = True
+            with nullcontext() if _layer() in ("tbb", "omp") else _launch:
                 yield True
-    finally:
-        _blas.leave()
 
 
 def thread_info() -> dict[str, Any]:
@@ -115,12 +77,8 @@ def thread_info() -> dict[str, Any]:
     >>> sorted(thread_info())
     ['blas', 'layer', 'threads']
     """
-    try:
-        layer = numba.threading_layer()
-    except ValueError:
-        layer = "not started"
     blas = [
         {key: entry.get(key) for key in ("prefix", "version", "architecture", "num_threads")}
         for entry in ThreadpoolController().select(user_api="blas").info()
     ]
-    return {"threads": available_threads(), "layer": layer, "blas": blas}
+    return {"threads": available_threads(), "layer": _layer() or "not started", "blas": blas}

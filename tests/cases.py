@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from krylovh import Network
+from krylovh import Network, Objective
 
 CHAIN = {"widths": (5, 7, 6, 4)}
 SKIP = {
@@ -11,7 +11,13 @@ SKIP = {
 }
 RESIDUAL = {
     "widths": (6, 6, 6, 3),
-    "sources": [[(0, "dense"), ], [(1, "dense"), (0, "identity")], [(2, "dense"), (1, "dense")]],
+    "sources": [
+        [
+            (0, "dense"),
+        ],
+        [(1, "dense"), (0, "identity")],
+        [(2, "dense"), (1, "dense")],
+    ],
     "bias": [True, False, True],
 }
 IDENTITY_ONLY = {
@@ -40,3 +46,33 @@ def random_targets(loss, num_samples, num_outputs, rng):
     if loss == "poisson":
         return rng.poisson(2.0, (num_samples, num_outputs)).astype(float)
     return 1.5 * rng.standard_normal((num_samples, num_outputs))
+
+
+def problem(
+    topology="chain",
+    activation="tanh",
+    loss="softmax_cross_entropy",
+    *,
+    weighted=False,
+    ridge=False,
+    rng=0,
+    num_samples=23,
+    dtype=np.float64,
+    output="identity",
+    **options,
+):
+    """An objective, the oracle's arguments (net, theta, X, y), and the settings both share."""
+    rng = np.random.default_rng(rng)
+    net = random_net(topology, activation, rng, output, dtype)
+    X = 0.7 * rng.standard_normal((num_samples, net.widths[0]))
+    y = random_targets(loss, num_samples, net.widths[-1], rng)
+    settings = {"loss": loss}
+    if weighted:
+        settings["sample_weight"] = rng.uniform(0.1, 3.0, num_samples)
+    if ridge:
+        settings["l2"] = rng.uniform(0.0, 0.1, net.num_parameters)
+    if dtype == np.float32:  # the oracle computes with what float32 really holds
+        X, y = X.astype(dtype).astype(float), y.astype(dtype).astype(float) if y.dtype.kind == "f" else y
+        settings = {k: v.astype(dtype).astype(float) if isinstance(v, np.ndarray) else v for k, v in settings.items()}
+    theta = net.theta.astype(float)
+    return Objective(net, X, y, **settings, **options), (net, theta, X, y), settings

@@ -9,8 +9,16 @@ import typer
 
 from krylovh import __version__
 from krylovh.cli.failures import (
-    BAD_INPUT, FAULT, INTERRUPTED, NOT_CONVERGED, STORAGE, USAGE, Failure, complain, failing_as,
-)  # fmt: skip
+    BAD_INPUT,
+    FAULT,
+    INTERRUPTED,
+    NOT_CONVERGED,
+    STORAGE,
+    USAGE,
+    Failure,
+    complain,
+    failing_as,
+)
 
 if TYPE_CHECKING:
     from krylovh import Objective
@@ -21,6 +29,14 @@ app = typer.Typer(
     help="The Hessian of dense neural nets, seen through products: spectra with an error for every number.",
 )  # fmt: skip
 
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"krylovh {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON on standard output.")]
@@ -30,15 +46,9 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads; 
 ResultFile = Annotated[Path, typer.Argument(metavar="RESULTS", help="A file that spectrum or demo wrote.")]
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"krylovh {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Version = False,
 ) -> None:
     """Options of the program itself."""
 
@@ -142,7 +152,9 @@ def show(results: ResultFile, json: Json = False, debug: Debug = False) -> None:
 
 
 @app.command()
-def plot(results: ResultFile, output: Output = Path("spectrum.png"), force: Force = False, debug: Debug = False) -> None:
+def plot(
+    results: ResultFile, output: Output = Path("spectrum.png"), force: Force = False, debug: Debug = False
+) -> None:
     """Draw the spectrum in a file: .png, .pdf or .svg."""
     _writable(output, force=force)
     with failing_as(BAD_INPUT, debug=debug):
@@ -189,7 +201,9 @@ def _draw(results: "Results", path: Path, title: str) -> None:
     if "density" not in results:
         return
     exact = results.get("exact")
-    figure = plot_spectrum(results["density"], results.get("largest"), results.get("smallest"), exact=exact, title=title)
+    figure = plot_spectrum(
+        results["density"], results.get("largest"), results.get("smallest"), exact=exact, title=title
+    )
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         figure.savefig(unfinished, dpi=150)
@@ -225,7 +239,7 @@ def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def _fits_in_memory(n: int) -> None:
-    """Refuse the full matrix before it is allocated: it takes 8 n^2 bytes, its mean with the transpose as much again."""
+    """Refuse the full matrix before it is allocated: 8 n^2 bytes, thrice while it is made symmetric."""
     needed = 3 * 8 * n * n
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     if needed > available:
@@ -236,7 +250,7 @@ def _fits_in_memory(n: int) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the program and exit with one of the codes of :mod:`krylovh.cli.failures`."""
     try:
-        app(arguments)
+        app(arguments, prog_name="krylovh")
     except Failure as failure:
         complain(failure.message)
         raise SystemExit(failure.code) from None

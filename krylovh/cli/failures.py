@@ -1,19 +1,17 @@
 """Exit codes, and errors in one line.
 
-    0    done, all results converged
-    1    a fault of the program itself
-    2    wrong usage
-    3    done, but something did not converge within its budget; the results are stored
-    4    bad input: a file, a net or data that cannot be used
-    5    the result cannot be stored
-    130  interrupted
+0    done, all results converged
+1    a fault of the program itself
+2    wrong usage
+3    done, but something did not converge within its budget; the results are stored
+4    bad input: a file, a net or data that cannot be used
+5    the result cannot be stored
+130  interrupted
 """
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from krylovh.storage.errors import FileLockedError
 
 OK, FAULT, USAGE, NOT_CONVERGED, BAD_INPUT, STORAGE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
@@ -37,6 +35,8 @@ def failing_as(code: int, *, debug: bool) -> Iterator[None]:
     except (OSError, ValueError, TypeError, KeyError, ArithmeticError, MemoryError) as error:
         if debug:
             raise
+        from krylovh.storage.errors import FileLockedError  # here, so that --help loads no HDF5
+
         if isinstance(error, FileLockedError):
             code = STORAGE
         raise Failure(code, _text(error)) from error

@@ -1,9 +1,10 @@
-"""The run behind ``spectrum`` and ``demo``: both ends of the spectrum, trace, density and, for small nets, the truth."""
+"""The run behind ``spectrum`` and ``demo``: both ends of the spectrum, trace, density and, if asked for, the truth."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import scipy.linalg
@@ -58,15 +59,22 @@ def run_spectrum(objective: Objective, settings: Settings, bar: Bar) -> Results:
     steps = min(settings.num_steps, n)
     seed = settings.rng
     parts: list[tuple[str, Callable[[], Any]]] = []
-    for name, which, k in (("largest", "LA", settings.num_largest), ("smallest", "SA", settings.num_smallest)):
+    ends: tuple[tuple[str, Literal["LA", "SA"], int], ...] = (
+        ("largest", "LA", settings.num_largest),
+        ("smallest", "SA", settings.num_smallest),
+    )
+    for name, which, k in ends:
         if k > 0:
-            parts.append((name, lambda name=name, which=which, k=k: eigsh(
-                H, k, which=which, tol=tol, rng=seed, progress=bar(f"{name} eigenvalues"))))  # fmt: skip
-    parts.append(("trace", lambda: trace(H, num_products=settings.num_trace_products, rng=seed, progress=bar("trace"))))
-    parts.append(("density", lambda: spectral_density(
-        H, num_probes=settings.num_probes, num_steps=steps, rng=seed, progress=bar("spectral density"))))  # fmt: skip
+            shown = bar(f"{name} eigenvalues")
+            parts.append((name, partial(eigsh, H, k, which=which, tol=tol, rng=seed, progress=shown)))
+    products, shown = settings.num_trace_products, bar("trace")
+    parts.append(("trace", partial(trace, H, num_products=products, rng=seed, progress=shown)))
+    probes, shown = settings.num_probes, bar("spectral density")
+    parts.append(
+        ("density", partial(spectral_density, H, num_probes=probes, num_steps=steps, rng=seed, progress=shown))
+    )
     if settings.exact:
-        parts.append(("exact", lambda: exact_spectrum(objective, bar)))
+        parts.append(("exact", partial(exact_spectrum, objective, bar)))
     results: Results = {}
     for name, compute in parts:
         results[name] = compute()

@@ -84,17 +84,23 @@ def verdicts(results: Mapping[str, Any]) -> list[str]:
             k = len(result.eigenvalues)
             truth = values[-k:] if name == "largest" else values[:k]
             inside = int(np.sum(np.abs(truth - result.eigenvalues) <= result.residual_norms + rounding))
-            lines.append(_verdict(inside == k, f"{name} eigenvalues: {inside} of {k} within their residual of the exact"))
+            lines.append(
+                _verdict(inside == k, f"{name} eigenvalues: {inside} of {k} within their residual of the exact")
+            )
         elif isinstance(result, Estimate):
             low, high = result.interval
             inside = low <= values.sum() <= high
-            lines.append(_verdict(inside, f"{name}: the exact value is {'in' if inside else 'out'}side the 95 % interval"))
+            lines.append(
+                _verdict(inside, f"{name}: the exact value is {'in' if inside else 'out'}side the 95 % interval")
+            )
         elif isinstance(result, SpectralDensity):
             points = np.union1d(result.grid(2000), values)
             lower, upper = result.band(points)
             share = np.searchsorted(values, points, side="right") / len(values)
             out = int(np.sum((share < lower) | (share > upper)))
-            text = f"{name}: exact cumulative spectrum inside the 95 % band at {len(points) - out} of {len(points)} points"
+            text = (
+                f"{name}: exact cumulative spectrum inside the 95 % band at {len(points) - out} of {len(points)} points"
+            )
             lines.append(_verdict(out == 0, text))
     return lines
 
@@ -109,6 +115,7 @@ def as_json(results: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
+    fields: tuple[str, ...]
     if isinstance(value, EigenResult):
         fields = ("eigenvalues", "residual_norms", "converged", "status", "set_verified", "orthogonality",
                   "num_products", "which", "tol", "seed")  # fmt: skip

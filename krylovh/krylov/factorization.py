@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.blas import one_blas_thread
 from krylovh.krylov.orthogonalize import fresh_direction, orthogonalize
 
 Array = NDArray[np.float64]
@@ -159,7 +160,8 @@ class LanczosFactorization:
 
     def ritz(self) -> RitzPairs:
         """Return the Ritz pairs; no product."""
-        values, coordinates = np.linalg.eigh(self.T)
+        with one_blas_thread(self._basis.nbytes):
+            values, coordinates = np.linalg.eigh(self.T)
         tail = self._tail @ coordinates[self.size - self._tail.size :]
         return RitzPairs(values, coordinates, np.abs(self.beta * tail))
 
@@ -167,7 +169,8 @@ class LanczosFactorization:
         """Shrink the basis to the Ritz vectors ``kept``; no product."""
         m, p, first = self.size, kept.size, self.num_locked
         coordinates = ritz.coordinates[:, kept]
-        self._basis[:, first : first + p] = self.V @ coordinates
+        with one_blas_thread(self._basis.nbytes):
+            self._basis[:, first : first + p] = self.V @ coordinates
         self._T[:m, :m] = 0.0
         self._T[np.arange(p), np.arange(p)] = ritz.values[kept]
         self._tail = self._tail @ coordinates[m - self._tail.size :]

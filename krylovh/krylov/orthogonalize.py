@@ -12,6 +12,8 @@ factorization.  Parlett, The Symmetric Eigenvalue Problem, 6.9 (with Kahan).
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.blas import one_blas_thread
+
 Array = NDArray[np.float64]
 
 __all__ = ["fresh_direction", "orthogonalize"]
@@ -44,13 +46,14 @@ def orthogonalize(Q: Array, w: Array) -> tuple[Array, float]:
     """
     coefficients = np.zeros(Q.shape[1])
     norm = float(np.linalg.norm(w))
-    for _ in range(3):
-        part = Q.T @ w
-        w -= Q @ part
-        coefficients += part
-        before, norm = norm, float(np.linalg.norm(w))
-        if norm > 0.7 * before:
-            return coefficients, norm
+    with one_blas_thread(Q.nbytes):
+        for _ in range(3):
+            part = Q.T @ w
+            w -= Q @ part
+            coefficients += part
+            before, norm = norm, float(np.linalg.norm(w))
+            if norm > 0.7 * before:
+                return coefficients, norm
     return coefficients, 0.0
 
 

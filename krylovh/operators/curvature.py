@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
-from krylovh import kernels
+import krylovh.kernels as kernels
 from krylovh.objective import Objective
 from krylovh.threads import parallel_region
 
@@ -84,7 +84,7 @@ class CurvatureOperator(LinearOperator):  # type: ignore[misc]
             raise TypeError(f"vectors must be real or complex numbers, got dtype {V.dtype}")
         # (k, n), row by row: a Fortran-ordered block of the right dtype is used as it is
         # (aligned and writable too, so that kernels are compiled for one kind of array)
-        rows = np.require(V.T, self.dtype, "CAW")
+        rows = np.require(V.T, self.dtype, ["C", "A", "W"])
         out = np.empty_like(rows)
         for start in range(0, len(rows), BLOCK):
             self._apply(rows[start : start + BLOCK], out[start : start + BLOCK])
@@ -173,7 +173,7 @@ class HessianOperator(CurvatureOperator):
 
 
 class GaussNewtonOperator(CurvatureOperator):
-    """The generalised Gauss-Newton matrix ``sum_n J_n' Q_n J_n`` (the outer-product approximation), regulariser included.
+    """The generalised Gauss-Newton (outer-product) matrix ``sum_n J_n' Q_n J_n``, regulariser included.
 
     J_n is the Jacobian of the outputs z_L and Q_n the second derivative of the loss with respect to them.  It is
     positive semidefinite for every loss here.

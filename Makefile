@@ -1,0 +1,57 @@
+# Every target sets up what it needs by itself, in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test test-full lint types bench wheel clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+$(VENV)/.base:
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.base pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.base pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.demo  ## The Hessian spectrum of a trained net, next to the exact one: a table, demo.h5 and demo.png
+	$(BIN)/krylovh demo
+
+# BLAS keeps to one thread where the tests' many tiny problems would only wait for a second one
+test: $(VENV)/.test  ## All tests and the examples of all docstrings, warnings as errors
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules krylovh tests -m 'not full'
+
+test-full: $(VENV)/.test  ## The long versions of the tests as well
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules krylovh tests
+
+lint: $(VENV)/.dev  ## Style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## Types, mypy strict
+	$(BIN)/mypy
+
+bench: $(VENV)/.demo  ## Speed of products as a share of the machine's matrix product; writes bench.h5
+	env -u OPENBLAS_NUM_THREADS -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python experiments/bench_products.py
+
+wheel: $(VENV)/.base  ## Build the wheel, install it into a clean environment and run the tests outside of the tree
+	rm -rf dist build .venv-wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet "$$(ls dist/*.whl)[test]"
+	rm -rf dist/outside && mkdir dist/outside && cp -r tests pyproject.toml dist/outside
+	cd dist/outside && OPENBLAS_NUM_THREADS=1 ../../.venv-wheel/bin/python -m pytest tests/operators tests/test_command_line.py -m 'not full' -p no:cacheprovider
+
+clean:  ## Remove environments and outputs
+	rm -rf $(VENV) .venv-wheel build dist demo.h5 demo.png bench.h5

@@ -1,0 +1,83 @@
+"""How many threads the BLAS uses.
+
+A BLAS of several threads inside a kernel that is itself parallel multiplies threads, and on matrices that fit into a
+cache it spends its time waiting for them.  In both places it is held to one thread, and given back what it had when the
+last such place is left.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+SMALL = 2**25  # bytes: what stays in a cache
+
+__all__ = ["SMALL", "one_blas_thread"]
+
+
+class _Limit:
+    """Counts who is inside: the first to enter limits, the last to leave restores."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._libraries: list[Any] | None = None
+        self._before: list[int] = []
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                if self._libraries is None:
+                    import scipy.linalg.cython_blas  # noqa: F401  the BLAS of SciPy has to be loaded by now
+
+                    self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+                self._before = [library.get_num_threads() for library in self._libraries]
+                self._set([1] * len(self._libraries))
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._set(self._before)
+
+    def _set(self, numbers: list[int]) -> None:
+        for library, number, before in zip(self._libraries or [], numbers, self._before, strict=True):
+            if before != 1:
+                library.set_num_threads(number)
+
+
+_limit = _Limit()
+
+
+def _after_fork() -> None:
+    """A child starts with nobody inside: the threads that were do not exist in it."""
+    global _limit
+    _limit = _Limit()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextmanager
+def one_blas_thread(num_bytes: int = 0) -> Iterator[None]:
+    """Hold every BLAS to one thread inside, unless it works on more than ``SMALL`` bytes.
+
+    Examples
+    --------
+    >>> with one_blas_thread():
+    ...     pass
+    """
+    if num_bytes > SMALL:
+        yield
+        return
+    limit = _limit
+    limit.enter()
+    try:
+        yield
+    finally:
+        limit.leave()

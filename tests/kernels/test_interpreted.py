@@ -1,0 +1,78 @@
+"""The same kernels interpreted, and compiled with bounds checks: no index goes astray, and the answers are the same."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import problem
+
+from krylovh import GaussNewtonOperator, HessianOperator
+
+PROBLEMS = [
+    {"topology": topology, "activation": activation, "loss": loss, "memory_limit": limit, "threads": threads, "num_samples": N}
+    for topology, activation, limit, threads, N in [
+        ("chain", "tanh", None, 2, 20), ("skip", "gelu", 0, 1, 100), ("identity_only", "softplus", None, 3, 20),
+    ]
+    for loss in ("softmax_cross_entropy", "squared_error")
+]  # fmt: skip
+
+SCRIPT = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import numpy as np, test_interpreted
+np.savez(sys.argv[1], **test_interpreted.answers())
+"""
+
+
+def answers():
+    """Values, gradients, outputs and products of all problems, in chunks of few samples where nothing is kept."""
+    import krylovh.objective
+
+    kept_bytes, krylovh.objective.CHUNK_BYTES = krylovh.objective.CHUNK_BYTES, 1024
+    found = {}
+    for number, options in enumerate(PROBLEMS):
+        objective, (net, _, X, _), _ = problem(weighted=True, ridge=True, **options)
+        found[f"{number} value"] = np.array([objective.value()])
+        found[f"{number} gradient"] = objective.gradient()
+        found[f"{number} forward"] = net.forward(X)
+        for operator in (HessianOperator(objective), GaussNewtonOperator(objective)):
+            for k in (1, 3):
+                V = np.random.default_rng(k).standard_normal((objective.num_parameters, k))
+                found[f"{number} {type(operator).__name__} {k}"] = operator @ V
+    krylovh.objective.CHUNK_BYTES = kept_bytes
+    return found
+
+
+VARIABLES = ("NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK")
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    """One process for each way to run the kernels, side by side."""
+    folder, running = tmp_path_factory.mktemp("interpreted"), {}
+    for variable in VARIABLES:
+        environment = os.environ | {variable: "1", "NUMBA_CACHE_DIR": str(folder / variable), "PYTHONWARNINGS": "error"}
+        file = folder / f"{variable}.npz"
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, file], env=environment, stderr=subprocess.PIPE, text=True)
+        running[variable] = process, file
+    yield running
+    for process, _ in running.values():
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_answers_equal_those_of_the_compiled_kernels(variable, processes):
+    process, file = processes[variable]
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    expected = answers()
+    with np.load(file) as found:
+        assert sorted(found) == sorted(expected)
+        for name, array in expected.items():
+            scale = 10 * np.finfo(float).eps * np.linalg.norm(array, axis=0).max()
+            assert np.abs(found[name] - array).max() <= scale, name

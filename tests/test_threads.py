@@ -1,0 +1,196 @@
+"""Threads: results, BLAS, forks and Python threads."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import problem
+from threadpoolctl import ThreadpoolController, threadpool_limits
+
+from krylovh import HessianOperator, Objective, kernels
+from krylovh.threads import available_threads, num_lanes, parallel_region, thread_info
+
+WATCHDOG = 60.0
+
+
+def blas_threads():
+    return [library["num_threads"] for library in ThreadpoolController().select(user_api="blas").info()]
+
+
+@pytest.fixture
+def two_blas_threads():
+    HessianOperator(problem()[0]) @ np.ones(problem()[0].num_parameters)  # every BLAS is loaded
+    with threadpool_limits(2, user_api="blas"):
+        assert set(blas_threads()) == {2}
+        yield
+
+
+def test_a_kernel_runs_with_one_blas_thread_and_gives_the_others_back(two_blas_threads, monkeypatch):
+    objective, *_ = problem(threads=2)
+    H, inside = HessianOperator(objective), []
+    compiled = kernels.curvature_product
+
+    def watched(*arguments):
+        inside.extend(blas_threads())
+        return compiled(*arguments)
+
+    monkeypatch.setattr(kernels, "curvature_product", watched)
+    H @ np.ones(H.shape[0])
+    assert set(inside) == {1}
+    assert set(blas_threads()) == {2}
+
+
+def test_blas_threads_are_given_back_when_a_kernel_raises(two_blas_threads, monkeypatch):
+    objective, *_ = problem(threads=2)
+    H = HessianOperator(objective)
+    v = np.ones(H.shape[0])
+    expected = H @ v
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels, "curvature_product", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            H @ v
+    assert set(blas_threads()) == {2}
+    assert np.array_equal(H @ v, expected)
+
+
+def test_nested_and_overlapping_regions_restore_blas_once(two_blas_threads):
+    with parallel_region(1), parallel_region(1):
+        assert set(blas_threads()) == {1}
+    with ThreadPoolExecutor(4) as pool:
+        def inside(_):
+            with parallel_region(1):
+                time.sleep(0.01)
+                return blas_threads()
+
+        assert all(set(found) == {1} for found in pool.map(inside, range(16)))
+    assert set(blas_threads()) == {2}
+
+
+@pytest.mark.parametrize(("threads", "rows", "lanes"), [(1, 100, 1), (3, 100, 3), (64, 5, 5), (2, 1, 1), (2, 0, 1)])
+def test_lanes_are_at_least_one_and_none_of_them_is_empty(threads, rows, lanes):
+    assert num_lanes(threads, rows) == lanes
+
+
+def test_lanes_by_default_are_the_available_threads():
+    assert num_lanes(None, 10**6) == available_threads() >= 1
+    assert available_threads() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("threads", "error"), [(0, ValueError), (-1, ValueError), (True, ValueError), (1.5, TypeError),
+                                                ("2", TypeError)])  # fmt: skip
+def test_numbers_of_threads_that_are_refused(threads, error):
+    with pytest.raises(error, match="threads must be an integer"):
+        num_lanes(threads, 10)
+
+
+def test_thread_info_names_layer_and_blas():
+    objective, *_ = problem(threads=2)
+    HessianOperator(objective) @ np.ones(objective.num_parameters)
+    info = thread_info()
+    assert info["layer"] in ("omp", "tbb", "workqueue")
+    assert info["threads"] == available_threads()
+    assert info["blas"]
+
+
+def test_threads_agree_to_rounding_and_repeat_to_the_bit():
+    plain, (net, _, X, y), settings = problem("skip", weighted=True, ridge=True, num_samples=700)
+    V = np.random.default_rng(0).standard_normal((plain.num_parameters, 3))
+    expected = None
+    for threads in (1, 2, 3, 4):
+        H = HessianOperator(Objective(net, X, y, threads=threads, **settings))
+        product = H @ V
+        for _ in range(20):
+            again = HessianOperator(Objective(net, X, y, threads=threads, **settings))
+            assert np.array_equal(again @ V, product)
+        if expected is None:
+            expected = product
+            norm = np.linalg.norm(H @ np.eye(H.shape[0]), 2)
+        assert (np.linalg.norm(product - expected, axis=0) <= 1e-12 * norm * np.linalg.norm(V, axis=0)).all()
+
+
+def test_eight_python_threads_build_and_use_objectives_at_once():
+    plain, (net, _, X, y), settings = problem("residual", num_samples=300, threads=2)
+    expected = HessianOperator(plain) @ np.ones(plain.num_parameters)
+    shared = Objective(net, X, y, threads=2, **settings)  # not yet evaluated
+
+    def work(number):
+        objective = shared if number % 2 else Objective(net, X, y, threads=2, **settings)
+        return HessianOperator(objective) @ np.ones(objective.num_parameters)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(np.array_equal(found, expected) for found in pool.map(work, range(64), timeout=WATCHDOG))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_computes_the_same_product():
+    objective, (net, _, X, y), settings = problem(num_samples=300, threads=2)
+    H = HessianOperator(objective)
+    v = np.random.default_rng(1).standard_normal(H.shape[0])
+    expected = H @ v  # a parallel product in the parent
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            products = [H @ v, HessianOperator(Objective(net, X, y, threads=2, **settings)) @ v]
+            os.write(writing, np.concatenate(products).tobytes())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    try:
+        ready, _, _ = select.select([reading], [], [], WATCHDOG)
+        assert ready, "the child hangs"
+        with os.fdopen(reading, "rb") as pipe:
+            found = np.frombuffer(pipe.read())
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert np.array_equal(found, np.tile(expected, 2))
+    assert np.array_equal(H @ v, expected)
+
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system has no /proc")
+def test_two_thousand_products_do_not_leak():
+    objective, *_ = problem("skip", num_samples=100, threads=2)
+    H = HessianOperator(objective)
+    vectors = [np.ones(H.shape[0]), np.ones((H.shape[0], 3))]
+    for number in range(200):
+        H @ vectors[number % 2]
+    before = resident_bytes()
+    for number in range(2000):
+        H @ vectors[number % 2]
+    assert resident_bytes() - before < 5e6
+
+
+WORKQUEUE = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np, numba
+from cases import problem
+from krylovh import HessianOperator
+H = HessianOperator(problem(num_samples=300, threads=2)[0])
+V = np.random.default_rng(0).standard_normal((20, H.shape[0]))
+expected = [H @ v for v in V]
+assert numba.threading_layer() == "workqueue", numba.threading_layer()
+with ThreadPoolExecutor(4) as pool:
+    for found in pool.map(lambda _: [H @ v for v in V], range(4)):
+        assert all(map(np.array_equal, found, expected))
+"""
+
+
+def test_four_python_threads_do_not_abort_the_workqueue_layer():
+    environment = os.environ | {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
+    finished = subprocess.run([sys.executable, "-c", WORKQUEUE], env=environment, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
