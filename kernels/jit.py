@@ -75,7 +75,9 @@ def kernel(function):
 
 def subroutine(function):
     """Compile a function that only kernels call, under the same rules for floating point."""
-    return numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})(function)
+    return numba.njit(
+        nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}, no_cfunc_wrapper=True, no_cpython_wrapper=True
+    )(function)
 
 
 def exact_subroutine(function):

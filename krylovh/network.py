@@ -247,6 +247,10 @@ class Network:
 
         return load_network(path)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.theta.flags.writeable = False  # copies and pickles of arrays can be written again
+
     def __repr__(self) -> str:
         return f"Network({'-'.join(map(str, self.widths))}, {self.num_parameters} parameters)"
 

@@ -344,6 +344,9 @@ class Objective:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
+        data = (self.X, self._theta, self.targets.labels, self.targets.values, self.l2, self._no_weights)
+        for array in (*data, *([] if self.sample_weight is None else [self.sample_weight])):
+            _read_only(array)  # copies and pickles of arrays can be written again
 
 
 def _copy_of(name: str, value: Any, dtype: DTypeLike) -> Array:
