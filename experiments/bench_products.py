@@ -1,6 +1,6 @@
 """How fast block products are, as a share of what the machine's matrix product allows.
 
-    python experiments/bench_products.py [-o bench.h5]
+    python experiments/bench_products.py [-o bench.h5] [--readme experiments/README.md]
 
 For each net the cost of a product with the exact Hessian is counted as 6 matrix products per dense edge (2 for an edge
 out of the input) and divided by the time; 100 % is the rate of one large matrix product of the same BLAS, dtype and
@@ -10,6 +10,8 @@ threads in the same run.  Every figure is the median of interleaved repetitions.
 import argparse
 import itertools
 import time
+from datetime import date
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -18,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from krylovh import HessianOperator, Network, Objective
+from krylovh.storage.provenance import environment
 from krylovh.threads import available_threads, thread_info
 
 NETS = [
@@ -72,9 +75,30 @@ def measure(widths, num_samples, dtype, block, repetitions):
     return block * flops_of(widths, num_samples) / np.median(products), gemm_flops / np.median(gemms)
 
 
+def write_table(page, rows, info):
+    """Replace the table between the two marks of a page, with the machine and the versions it was measured on."""
+    facts = environment()
+    versions = ", ".join(f"{name} {facts[name]}" for name in ("python", "numpy", "scipy", "numba") if name in facts)
+    lines = [
+        f"{facts['cpu']}, {info['threads']} threads, {facts['blas']}; {versions}; {date.today()}.",
+        "",
+        "| net | dtype | block | ms per vector | GF/s | GEMM GF/s | share |",
+        "|---|---|---:|---:|---:|---:|---:|",
+        *(
+            f"| {net} | {dtype} | {block} | {ms:.3f} | {rate:.0f} | {gemm:.0f} | {share:.0%} |"
+            for net, dtype, block, ms, rate, gemm, share, _ in rows
+        ),
+    ]
+    begin, end = "<!-- products -->\n", "<!-- /products -->"
+    text = page.read_text()
+    head, rest = text.split(begin)
+    page.write_text(head + begin + "\n".join(lines) + "\n" + end + rest.split(end)[1])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", default="bench.h5")
+    parser.add_argument("--readme", help="a page whose table is replaced")
     parser.add_argument("--repetitions", type=int, default=9)
     parser.add_argument("--blocks", type=int, nargs="+", default=[1, 4, 16])
     arguments = parser.parse_args()
@@ -95,6 +119,8 @@ def main():
                 table.add_row(name, np.dtype(dtype).name, str(block), *shown)
     console.print(f"{available_threads()} threads, Numba layer {thread_info()['layer']}")
     console.print(table)
+    if arguments.readme:
+        write_table(Path(arguments.readme), rows, info)
     names = ["net", "dtype", "block", "ms_per_vector", "gflops", "gemm_gflops", "share", "bar"]
     with h5py.File(arguments.output, "w") as file:
         for name, column in zip(names, zip(*rows, strict=True), strict=True):

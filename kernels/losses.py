@@ -36,8 +36,8 @@ def softmax_labels(z, z0, C, label, w, u, u0, q, q0):
         q[q0 + j] = p
         u[u0 + j] = w * p
     u[u0 + label] = -w * others / total
-    if z[z0 + label] == top:
-        return w * math.log1p(others)
+    if z[z0 + label] == top:  # total is NaN where an output is infinite
+        return w * math.log1p(others) if math.isfinite(total) else math.nan
     return w * (math.log(total) + (top - float(z[z0 + label])))
 
 

@@ -39,7 +39,8 @@ def finite_array(name: str, value: Any, dtype: DTypeLike) -> NDArray[Any]:
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be a real array, got dtype {array.dtype}")
-    array = np.asarray(array, dtype=dtype, order="C")
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused by its index
+        array = np.asarray(array, dtype=dtype, order="C")
     if not np.isfinite(array).all():
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         where = first[0] if len(first) == 1 else first

@@ -184,7 +184,7 @@ class Objective:
 
     def at(self, theta: ArrayLike) -> "Objective":
         """Return the same objective at other parameters."""
-        return self._like(self.net.with_theta(np.asarray(theta, dtype=self.net.theta.dtype)), slice(None))
+        return self._like(self.net.with_theta(finite_array("theta", theta, self.net.theta.dtype)), slice(None))
 
     def subset(self, rows: Any) -> "Objective":
         """Return the objective on some samples: a slice, a mask or positions."""
@@ -291,10 +291,11 @@ class Objective:
             theta = self._theta.astype(np.float64)
             gradient = shares.sum(axis=0, dtype=np.float64) / self.total
             value = float(values.sum()) / self.total
-            if self.l2.size:
-                gradient += self.l2 * theta
-                value += 0.5 * float(np.sum(self.l2 * theta * theta))
-            self._gradient = gradient.astype(self.dtype)
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, and operators refuse it
+                if self.l2.size:
+                    gradient += self.l2 * theta
+                    value += 0.5 * float(np.sum(self.l2 * theta * theta))
+                self._gradient = gradient.astype(self.dtype)
             self._value = value
 
     def _like(self, net: Network, rows: Any) -> "Objective":
@@ -304,7 +305,7 @@ class Objective:
             self.y[rows],
             loss=self.loss,
             reduction=self.reduction,
-            l2=self.l2 if self.l2.size != 1 else float(self.l2[0]),
+            l2=self.l2 if self.l2.size > 1 else float(self.l2.sum()),
             sample_weight=None if self.sample_weight is None else self.sample_weight[rows],
             loss_options={"delta": self.targets.delta} if self.loss == "huber" else None,
             dtype=self.dtype,
@@ -327,7 +328,7 @@ class Objective:
         values = _copy_of("l2", l2, np.float64)
         if values.size and values.min() < 0:
             raise ValueError(f"l2 must be at least 0, got {values.min()}")
-        if values.ndim == 0 or values.shape == (0,):
+        if values.ndim == 0:
             return _read_only(np.empty(0) if not values.any() else values.reshape(1))
         if values.shape != (self.num_parameters,):
             raise ValueError(f"l2 must be a scalar or have shape ({self.num_parameters},), got {values.shape}")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from krylovh.krylov.orthogonalize import orthogonalize
 from krylovh.krylov.scaling import binary_exponent
 from krylovh.krylov.symmetric import SymmetricOperator
+from krylovh.krylov.symmetry import check_symmetry
 
 Array = NDArray[np.float64]
 
@@ -85,10 +86,17 @@ class LockstepLanczos:
         if j == 0:
             self.exponent = binary_exponent(W)
         W = np.ldexp(W, -self.exponent)
+        if j == 0:
+            self._check_symmetry(current.T, W.T)
         for process, w in zip(self.active, W, strict=True):
             self._extend(int(process), j, w)
         going_on = ~self.invariant[self.active]
         self.active = self.active[going_on & (j + 1 < self.num_steps)]
+
+    def _check_symmetry(self, V: Array, product: Array) -> None:
+        """Refuse an operator that its first block of products shows to be not symmetric; free unless it looks so."""
+        scaled = lambda u: np.ldexp(self._A(u), -self.exponent)  # noqa: E731
+        check_symmetry(scaled, V, product, self._A.eps, margin=1e4)
 
     def _extend(self, i: int, j: int, w: Array) -> None:
         """Step j of process i: ``beta_j q_{j+1} = A q_j - alpha_j q_j - beta_{j-1} q_{j-1}``, from ``w = A q_j``."""

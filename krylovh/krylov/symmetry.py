@@ -15,11 +15,11 @@ Array = NDArray[np.float64]
 __all__ = ["check_matrix_symmetry", "check_symmetry"]
 
 
-def check_symmetry(A: Callable[[Array], Array], U: Array, AU: Array, eps: float) -> None:
+def check_symmetry(A: Callable[[Array], Array], U: Array, AU: Array, eps: float, *, margin: float = 8.0) -> None:
     """Raise ``ValueError`` unless ``u_i'A u_j = u_j'A u_i`` for all given vectors, to rounding.
 
-    Costs no product where the difference is within a few ``eps``, and one otherwise.  A single entry of a matrix that
-    is wrong by delta shows as about ``delta / n``.
+    Costs no product where the difference is within ``margin * eps``, and one otherwise.  A single entry of a matrix
+    that is wrong by delta shows as about ``delta / n``.
 
     Parameters
     ----------
@@ -29,6 +29,8 @@ def check_symmetry(A: Callable[[Array], Array], U: Array, AU: Array, eps: float)
         Random vectors of length one, and ``A U``.
     eps : float
         Machine epsilon of the products.
+    margin : float
+        What rounding may add up to without a closer look.
 
     Examples
     --------
@@ -41,7 +43,7 @@ def check_symmetry(A: Callable[[Array], Array], U: Array, AU: Array, eps: float)
     scale = np.add.outer(lengths, lengths)
     forms = U.T @ AU
     difference = np.abs(forms - forms.T)
-    if (difference <= 8 * eps * scale).all():
+    if (difference <= margin * eps * scale).all():
         return
     i, j = np.unravel_index(np.argmax(difference), difference.shape)
     noise = float(np.linalg.norm(A(U[:, i] + U[:, j]) - AU[:, i] - AU[:, j]))

@@ -79,7 +79,8 @@ def spectral_density(
     Raises
     ------
     TypeError, ValueError
-        For arguments out of range and operators that are not square and real.
+        For arguments out of range and operators that are not square and real, or whose first products show that they
+        are not symmetric.
 
     References
     ----------
@@ -101,7 +102,7 @@ def spectral_density(
            [0.36, 0.75, 1.  ],
            [0.42, 0.85, 1.  ]])
     """
-    operator = SymmetricOperator(A, max_seconds=max_seconds)
+    operator = SymmetricOperator(A, max_products=max_products, max_seconds=max_seconds)
     n = operator.n
     if n == 0:
         raise ValueError("A must have at least one row, got shape (0, 0)")

@@ -411,3 +411,18 @@ def test_operators_that_are_empty_or_not_square_are_refused():
         spectral_density(np.zeros((0, 0)))
     with pytest.raises(ValueError, match="square"):
         spectral_density(np.ones((2, 3)))
+
+
+def test_an_operator_that_is_not_symmetric_is_refused():
+    with pytest.raises(ValueError, match="A must be symmetric"):
+        spectral_density(np.triu(np.ones((100, 100))), rng=0)
+
+
+def test_noise_in_the_products_is_no_asymmetry_and_stays_in_the_budget():
+    rng = np.random.default_rng(0)
+    noisy = LinearOperator(
+        (100, 100), matvec=lambda v: np.arange(100.0) * v.ravel() * (1 + 1e-3 * rng.standard_normal(100)), dtype=float
+    )
+    result = spectral_density(noisy, num_probes=4, num_steps=10, max_products=40, rng=0)
+    assert result.num_products <= 40
+    assert np.nanmax(result.nodes) == pytest.approx(99, rel=5e-3)
