@@ -268,8 +268,8 @@ class Network:
             raise ValueError("the net has no parameters: no dense edge and no bias")
 
     def _checked(self, theta: ArrayLike) -> NDArray[Any]:
-        given = np.asarray(theta)
-        array = finite_array("theta", given, np.float32 if given.dtype == np.float32 else np.float64).copy()
+        dtype = np.float32 if getattr(theta, "dtype", None) == np.float32 else np.float64
+        array = finite_array("theta", theta, dtype).copy()
         if array.shape != (self.num_parameters,):
             raise ValueError(f"theta must have shape ({self.num_parameters},), got {array.shape}")
         array.flags.writeable = False

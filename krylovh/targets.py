@@ -70,6 +70,8 @@ def _delta(loss: str, options: Mapping[str, float] | None) -> float:
 
 
 def _labels(y: ArrayLike, num_samples: int, num_outputs: int) -> NDArray[np.int64]:
+    if isinstance(y, np.ma.MaskedArray):
+        raise TypeError("y must not be a masked array")
     given = np.asarray(y)
     if given.dtype.kind not in "iub" and (given.dtype.kind != "f" or not np.array_equal(given, np.floor(given))):
         raise TypeError(f"y must hold integer labels (N,) or rows of probabilities (N, C), got dtype {given.dtype}")

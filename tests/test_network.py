@@ -1,12 +1,12 @@
 """What a net is: layout of theta, forward pass, what is refused, and files."""
 
 import numpy as np
-import oracles
 import pytest
-from cases import TOPOLOGIES, random_net
-
-from krylovh import Network
 from krylovh.kernels import ACTIVATIONS
+
+import oracles
+from cases import TOPOLOGIES, random_net
+from krylovh import Network
 from krylovh.network import Parameter
 
 

@@ -5,12 +5,12 @@ import math
 import pickle
 
 import numpy as np
-import oracles
 import pytest
-from cases import TOPOLOGIES, problem
-
-from krylovh import GaussNewtonOperator, HessianOperator, Network, Objective
 from krylovh.kernels import LOSSES
+
+import oracles
+from cases import TOPOLOGIES, problem
+from krylovh import GaussNewtonOperator, HessianOperator, Network, Objective
 
 TOLERANCE = {np.float64: 1e-13, np.float32: 5e-6}
 
@@ -181,10 +181,10 @@ REFUSED = {
     "negative label": (X, [0, 1, -1], CROSS, r"labels in y must be in \[0, 2\), got -1 at index 2"),
     "labels missing": (X, [0, 1], CROSS, r"y must have shape \(3,\) as X has 3 rows, got \(2,\)"),
     "no distribution": (X, [[1, 0], [0.5, 0.4], [0, 1]], CROSS, "rows .* in y must add up to 1, got 0.9 in row 1"),
-    "negative probability": (X, [[1, 0], [1.5, -0.5], [0, 1]], CROSS, r"y must be in \[0, 1\] .* 1.5 at index \(1, 0\)"),
-    "no probability": (X, 2 * Y, {"loss": "binary_cross_entropy"}, r"y must be in \[0, 1\] .* got 2.0 at index \(0, 0\)"),
+    "negative probability": (X, [[1, 0], [1.5, -0.5], [0, 1]], CROSS, r"must be in \[0, 1\] .* 1.5 at index \(1, 0\)"),
+    "no probability": (X, 2 * Y, {"loss": "binary_cross_entropy"}, r"must be in \[0, 1\] .* got 2.0 at index \(0, 0\)"),
     "negative count": (X, -Y, {"loss": "poisson"}, r"y must be in \[0, inf\] for loss 'poisson', got -1.0"),
-    "beyond float32": (with_entry(X, (2, 0), 1e39), Y, {"dtype": np.float32}, r"X must be finite in float32.* \(2, 0\)"),
+    "beyond float32": (with_entry(X, (2, 0), 1e39), Y, {"dtype": np.float32}, "X must be finite in float32"),
 }  # fmt: skip
 
 

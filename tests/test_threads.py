@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import problem
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
+from cases import problem
 from krylovh import HessianOperator, Objective, kernels
 from krylovh.threads import available_threads, num_lanes, parallel_region, thread_info
 
@@ -64,6 +64,7 @@ def test_nested_and_overlapping_regions_restore_blas_once(two_blas_threads):
     with parallel_region(1), parallel_region(1):
         assert set(blas_threads()) == {1}
     with ThreadPoolExecutor(4) as pool:
+
         def inside(_):
             with parallel_region(1):
                 time.sleep(0.01)
@@ -191,5 +192,7 @@ with ThreadPoolExecutor(4) as pool:
 
 def test_four_python_threads_do_not_abort_the_workqueue_layer():
     environment = os.environ | {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
-    finished = subprocess.run([sys.executable, "-c", WORKQUEUE], env=environment, capture_output=True, text=True, timeout=120)
+    finished = subprocess.run(
+        [sys.executable, "-c", WORKQUEUE], env=environment, capture_output=True, text=True, timeout=120
+    )
     assert finished.returncode == 0, finished.stderr

@@ -70,16 +70,19 @@ def demo(
     with failing_as(BAD_INPUT, debug=debug):
         try:
             from krylovh.cli.demo import digits_objective
+            from krylovh.cli.run import progress_bars
 
-            objective = digits_objective(threads=threads)
+            with progress_bars(sys.stderr.isatty() and not json) as bar:
+                bar("training the net")
+                objective = digits_objective(threads=threads)
         except ImportError as error:
             raise Failure(FAULT, str(error)) from error
-    results = _compute_and_save(objective, Settings(rng=rng, exact=True), output, json, debug, mode="w")
+    results, interrupted = _compute_and_save(objective, Settings(rng=rng, exact=True), output, json, debug, mode="w")
     with failing_as(STORAGE, debug=debug):
         _draw(results, picture, f"Hessian of a 64-32-32-10 tanh net on digits, {objective.num_parameters:,} parameters")
     if not json:
-        typer.echo(f"\nwrote {output} and {picture}")
-    _finish(results)
+        typer.echo(f"\nwrote {output} and {picture}" if "density" in results else f"\nwrote {output}")
+    _finish(results, interrupted)
 
 
 @app.command()
@@ -129,10 +132,10 @@ def spectrum(
         if exact:
             _fits_in_memory(n)
     settings = Settings(num_largest, num_smallest, num_probes, num_steps, num_trace_products, tol, rng, exact)
-    results = _compute_and_save(objective, settings, output, json, debug, mode="w")
+    results, interrupted = _compute_and_save(objective, settings, output, json, debug, mode="w")
     if not json:
         typer.echo(f"\nwrote {output}")
-    _finish(results)
+    _finish(results, interrupted)
 
 
 @app.command()
@@ -171,16 +174,16 @@ def plot(
 
 def _compute_and_save(
     objective: "Objective", settings: "Settings", output: Path, json: bool, debug: bool, mode: Any
-) -> "Results":
+) -> "tuple[Results, bool]":
     from krylovh import ResultStore
     from krylovh.cli.run import progress_bars, run_spectrum
 
     with failing_as(BAD_INPUT, debug=debug), progress_bars(sys.stderr.isatty() and not json) as bar:
-        results = run_spectrum(objective, settings, bar)
+        results, interrupted = run_spectrum(objective, settings, bar)
     with failing_as(STORAGE, debug=debug):
         ResultStore(output, mode).save_all(results, objective=objective, dimensions={"exact": ("eigenvalue",)})
     _print(results, json)
-    return results
+    return results, interrupted
 
 
 def _print(results: "Results", json: bool) -> None:
@@ -212,12 +215,12 @@ def _draw(results: "Results", path: Path, title: str) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _finish(results: "Results") -> None:
+def _finish(results: "Results", interrupted: bool) -> None:
     from krylovh.cli.run import all_converged
     from krylovh.results import Status
 
     states = {name: result.status for name, result in results.items() if hasattr(result, "status")}
-    if Status.INTERRUPTED in states.values():
+    if interrupted:
         raise Failure(INTERRUPTED, "interrupted; what was found is stored")
     if not all_converged(results):
         listed = ", ".join(f"{name}: {status}" for name, status in states.items() if status != Status.CONVERGED)

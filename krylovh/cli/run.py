@@ -51,9 +51,12 @@ def progress_bars(visible: bool) -> Iterator[Bar]:
         yield open_bar
 
 
-def run_spectrum(objective: Objective, settings: Settings, bar: Bar) -> Results:
-    """Return the results by name; an interrupted part ends the run, with what was found."""
+def run_spectrum(objective: Objective, settings: Settings, bar: Bar) -> tuple[Results, bool]:
+    """Return the results by name, and whether an interrupt ended the run before all of them were there."""
     H = HessianOperator(objective)
+    prepared = bar("preparing kernels")  # which are compiled once per machine
+    H @ objective.gradient()
+    prepared(1, 1)
     n = H.shape[0]
     tol = settings.tol if settings.tol is not None else 1e-8 if objective.dtype == np.float64 else 2e-6
     steps = min(settings.num_steps, n)
@@ -77,10 +80,13 @@ def run_spectrum(objective: Objective, settings: Settings, bar: Bar) -> Results:
         parts.append(("exact", partial(exact_spectrum, objective, bar)))
     results: Results = {}
     for name, compute in parts:
-        results[name] = compute()
+        try:
+            results[name] = compute()
+        except KeyboardInterrupt:
+            return results, True
         if getattr(results[name], "status", None) == Status.INTERRUPTED:
-            break
-    return results
+            return results, True
+    return results, False
 
 
 def exact_spectrum(objective: Objective, bar: Bar) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -15,8 +15,8 @@ FAR = [1e-300, 1e-8, 700.0, 745.0, 1e3, 1e154, 1e308]
 POINTS = np.concatenate([np.linspace(-40, 40, 961), np.linspace(-1.3, 1.3, 101), [0.0], FAR, -np.array(FAR)])
 
 
-# A reference returns three lists of terms.  Its number is the sum of a list; the rounding error that a formula in double
-# precision must be granted is relative to the sum of the magnitudes, so a list of one term means full relative accuracy.
+# A reference returns three lists of terms.  Its number is the sum of a list; the rounding error that a formula in
+# double precision must be granted is relative to the sum of the magnitudes: one term means full relative accuracy.
 def logistic_parts(a):
     e = mp.exp(-abs(a))
     s = 1 / (1 + e) if a >= 0 else e / (1 + e)
@@ -39,9 +39,9 @@ def softplus(a):
     return [max(a, mp.mpf(0)) + mp.log1p(mp.exp(-abs(a)))], [s], [slope]
 
 
-def elu(a, scale=mp.mpf(1), alpha=mp.mpf(1)):
+def elu(a, scale=1, alpha=1):
     if a > 0:
-        return [scale * a], [scale], [mp.mpf(0)]
+        return [scale * a], [mp.mpf(scale)], [mp.mpf(0)]
     e = scale * alpha * mp.exp(a)
     return [scale * alpha * mp.expm1(a)], [e], [e]
 
@@ -127,7 +127,9 @@ def test_value_and_derivatives_equal_mpmath(name):
                 scale = sum(map(abs, terms))
                 number = sum(terms)
                 if name == "gelu_tanh":
-                    number /= 1 + abs(2 * mp.sqrt(2 / mp.pi) * (mp.mpf(point) + mp.mpf("0.044715") * mp.mpf(point) ** 3))
+                    number /= 1 + abs(
+                        2 * mp.sqrt(2 / mp.pi) * (mp.mpf(point) + mp.mpf("0.044715") * mp.mpf(point) ** 3)
+                    )
                 where = f"derivative {order} at {point!r}: {found!r}, expected {mp.nstr(number, 17)}"
                 if name == "exp" and number > np.finfo(np.float64).max:
                     assert found == math.inf, where

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import problem
 
+from cases import problem
 from krylovh import GaussNewtonOperator, HessianOperator
 
 PROBLEMS = [
-    {"topology": topology, "activation": activation, "loss": loss, "memory_limit": limit, "threads": threads, "num_samples": N}
+    {"topology": topology, "activation": activation, "loss": loss, "memory_limit": limit, "threads": threads,
+     "num_samples": N}
     for topology, activation, limit, threads, N in [
         ("chain", "tanh", None, 2, 20), ("skip", "gelu", 0, 1, 100), ("identity_only", "softplus", None, 3, 20),
     ]
@@ -57,7 +58,9 @@ def processes(tmp_path_factory):
     for variable in VARIABLES:
         environment = os.environ | {variable: "1", "NUMBA_CACHE_DIR": str(folder / variable), "PYTHONWARNINGS": "error"}
         file = folder / f"{variable}.npz"
-        process = subprocess.Popen([sys.executable, "-c", SCRIPT, file], env=environment, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, file], env=environment, stderr=subprocess.PIPE, text=True
+        )
         running[variable] = process, file
     yield running
     for process, _ in running.values():

@@ -8,16 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import krylovh.kernels
 import numba
 import numpy as np
 import pytest
-from cases import problem
+from krylovh.kernels import jit
 from numba.core.dispatcher import Dispatcher
 
 import krylovh
-import krylovh.kernels
+from cases import problem
 from krylovh import GaussNewtonOperator, HessianOperator, Objective, kernels
-from krylovh.kernels import jit
 
 ENTRIES = (kernels.linearize, kernels.curvature_product, kernels.forward)
 SCRIPT = """
@@ -51,7 +51,12 @@ class Copy:
         environment = os.environ | {"PYTHONPATH": str(self.library), "NUMBA_CACHE_DIR": str(self.cache)}
         script = SCRIPT.format(folder=str(self.library))
         finished = subprocess.run(
-            [sys.executable, "-c", script], env=environment, cwd=self.library, capture_output=True, text=True, timeout=120
+            [sys.executable, "-c", script],
+            env=environment,
+            cwd=self.library,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         assert finished.returncode == 0, finished.stderr
         value, hits, *warned = finished.stdout.splitlines()
