@@ -162,7 +162,7 @@ def resident_bytes():
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system has no /proc")
 def test_two_thousand_products_do_not_leak():
-    objective, *_ = problem("skip", num_samples=100, threads=2)
+    objective, *_ = problem("skip", num_samples=100, threads=1)
     H = HessianOperator(objective)
     vectors = [np.ones(H.shape[0]), np.ones((H.shape[0], 3))]
     for number in range(200):
