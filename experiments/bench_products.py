@@ -4,7 +4,8 @@
 
 For each net the cost of a product with the exact Hessian is counted as 6 matrix products per dense edge (2 for an edge
 out of the input) and divided by the time; 100 % is the rate of one large matrix product of the same BLAS, dtype and
-threads in the same run.  Every figure is the median of interleaved repetitions.
+threads in the same run.  Every figure is the median of interleaved repetitions, with a pause after each matrix product
+in which the BLAS's own threads stop to spin.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from rich.table import Table
 from krylovh import HessianOperator, Network, Objective
 from krylovh.storage.provenance import environment
 from krylovh.threads import available_threads, thread_info
+
+PAUSE = 0.15  # seconds after which the threads of a BLAS have stopped to spin in wait for the next product
 
 NETS = [
     ("64-32-32-10", (64, 32, 32, 10), 1797, 0.45),
@@ -71,6 +74,7 @@ def measure(widths, num_samples, dtype, block, repetitions):
     products, gemms = [], []
     for _ in range(repetitions):
         gemms.append(seconds(gemm))
+        time.sleep(PAUSE)
         products.append(seconds(lambda: [operator.matmat(V) for _ in range(inner)]) / inner)
     return block * flops_of(widths, num_samples) / np.median(products), gemm_flops / np.median(gemms)
 
@@ -99,7 +103,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", default="bench.h5")
     parser.add_argument("--readme", help="a page whose table is replaced")
-    parser.add_argument("--repetitions", type=int, default=9)
+    parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--blocks", type=int, nargs="+", default=[1, 4, 16])
     arguments = parser.parse_args()
     console = Console()

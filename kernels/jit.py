@@ -16,6 +16,10 @@ from numba.core.caching import FunctionCache
 
 __all__ = ["JIT_DISABLED", "SOURCE_DIGEST", "kernel", "subroutine"]
 
+# without the interpreter lock; division by zero gives infinity or NaN, as in NumPy
+OPTIONS = {"nogil": True, "error_model": "numpy"}
+FASTMATH = {"reassoc", "contract"}
+
 JIT_DISABLED = bool(numba.config.DISABLE_JIT)
 
 
@@ -64,7 +68,7 @@ def kernel(function):
 
     Only reassociation and contraction are allowed to the compiler: NaN and infinity keep their meaning.
     """
-    compiled = numba.njit(nogil=True, parallel=True, error_model="numpy", fastmath={"reassoc", "contract"})(function)
+    compiled = numba.njit(**OPTIONS, fastmath=FASTMATH, parallel=True)(function)
     if not JIT_DISABLED:
         try:
             compiled._cache = KernelCache(function)
@@ -75,11 +79,9 @@ def kernel(function):
 
 def subroutine(function):
     """Compile a function that only kernels call, under the same rules for floating point."""
-    return numba.njit(
-        nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}, no_cfunc_wrapper=True, no_cpython_wrapper=True
-    )(function)
+    return numba.njit(**OPTIONS, fastmath=FASTMATH, no_cfunc_wrapper=True, no_cpython_wrapper=True)(function)
 
 
 def exact_subroutine(function):
     """Compile a function whose rounding errors are part of its design: no reassociation, no contraction."""
-    return numba.njit(nogil=True, error_model="numpy")(function)
+    return numba.njit(**OPTIONS)(function)
