@@ -13,6 +13,7 @@ _HOME = {
     "Objective": "objective",
     "HessianOperator": "operators",
     "GaussNewtonOperator": "operators",
+    "gauss_newton_matrix": "exact",
     "hessian_matrix": "exact",
     "Status": "results",
     "Tridiagonalization": "results",
@@ -40,6 +41,7 @@ __all__ = [
     "Status",
     "Tridiagonalization",
     "eigsh",
+    "gauss_newton_matrix",
     "hessian_matrix",
     "lanczos",
     "load_data",
@@ -49,7 +51,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from krylovh.exact import hessian_matrix
+    from krylovh.exact import gauss_newton_matrix, hessian_matrix
     from krylovh.krylov import eigsh, lanczos
     from krylovh.network import Network
     from krylovh.objective import Objective

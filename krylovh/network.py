@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import krylovh.kernels as kernels
-from krylovh.arrays import finite_array, positive_int
+from krylovh.checks import finite_array, whole_number
 from krylovh.threads import num_lanes, parallel_region
 
 Edge = tuple[int, Literal["dense", "identity"]]
@@ -92,7 +92,7 @@ class Network:
         sources: Sequence[Sequence[Edge]] | None = None,
         bias: bool | Sequence[bool] = True,
     ) -> None:
-        self.widths = tuple(positive_int(f"widths[{l}]", width) for l, width in enumerate(widths))
+        self.widths = tuple(whole_number(f"widths[{l}]", width, 1) for l, width in enumerate(widths))
         if len(self.widths) < 2:
             raise ValueError(f"widths must name the input and at least one layer, got {self.widths}")
         depth = len(self.widths) - 1

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 import krylovh.kernels as kernels
-from krylovh.arrays import finite_array
+from krylovh.checks import finite_array
 from krylovh.network import Network
 from krylovh.targets import Targets, check_targets
 from krylovh.threads import num_lanes, parallel_region
@@ -141,6 +141,7 @@ class Objective:
         self._kept: Chunk | None = None
         self._value: float | None = None
         self._gradient: Array | None = None
+        self._gradient_is_finite = False
 
     @property
     def y(self) -> Array:
@@ -230,7 +231,7 @@ class Objective:
         """
         if not np.isfinite(self.value()):
             raise FloatingPointError(f"the loss is {self.value()} at theta: it has no derivatives in {self.dtype}")
-        if not np.isfinite(self.gradient()).all():
+        if not self._gradient_is_finite:
             raise FloatingPointError(f"the gradient is not finite at theta in {self.dtype}")
         if self._kept is not None:
             yield self._kept
@@ -296,6 +297,7 @@ class Objective:
                     gradient += self.l2 * theta
                     value += 0.5 * float(np.sum(self.l2 * theta * theta))
                 self._gradient = gradient.astype(self.dtype)
+            self._gradient_is_finite = bool(np.isfinite(self._gradient).all())
             self._value = value
 
     def _like(self, net: Network, rows: Any) -> "Objective":

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 import krylovh.kernels as kernels
-from krylovh.arrays import finite_array
+from krylovh.checks import finite_array
 
 __all__ = ["Targets", "check_targets"]
 

@@ -15,8 +15,8 @@ from typing import Any
 import numba
 from threadpoolctl import ThreadpoolController
 
-from krylovh.arrays import positive_int
 from krylovh.blas import one_blas_thread
+from krylovh.checks import whole_number
 
 __all__ = ["available_threads", "num_lanes", "parallel_region", "thread_info"]
 
@@ -32,7 +32,7 @@ def available_threads() -> int:
 
 def num_lanes(threads: int | None, num_rows: int) -> int:
     """Return into how many lanes ``num_rows`` samples are cut: one per thread, none of them empty."""
-    chosen = available_threads() if threads is None else positive_int("threads", threads)
+    chosen = available_threads() if threads is None else whole_number("threads", threads, 1)
     return max(1, min(chosen, num_rows))
 
 

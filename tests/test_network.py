@@ -125,8 +125,8 @@ DENSE = [[(0, "dense")], [(1, "dense")]]
         ((2, 3, 1), ["tanh", "swish"], {}, "unknown activation 'swish'"),
         ((2, 3, 1), ["tanh"], {}, "activations must be one name or 2 names, got 1"),
         ((2,), "tanh", {}, "widths must name the input and at least one layer"),
-        ((2, 0, 1), "tanh", {}, r"widths\[1\] must be an integer of at least 1, got 0"),
-        ((-1, 2), "tanh", {}, r"widths\[0\] must be an integer of at least 1, got -1"),
+        ((2, 0, 1), "tanh", {}, r"widths\[1\] must be at least 1, got 0"),
+        ((-1, 2), "tanh", {}, r"widths\[0\] must be at least 1, got -1"),
         ((2, 3, 1), "tanh", {"bias": [True]}, "bias must have one entry for each of the 2 layers, got 1"),
         ((2, 3, 1), "tanh", {"sources": DENSE[:1]}, "sources must have one entry for each of the 2 layers, got 1"),
         ((2, 3, 1), "tanh", {"sources": [[(0, "identity")], DENSE[1]]},
@@ -165,7 +165,7 @@ def test_parameters_that_are_no_real_array_are_refused(theta, message):
 
 
 def test_widths_that_are_no_integers_are_refused():
-    with pytest.raises(TypeError, match=r"widths\[1\] must be an integer, got 2.5"):
+    with pytest.raises(TypeError, match=r"widths\[1\] must be an integer, at least 1, got 2.5"):
         Network((2, 2.5), "tanh")
 
 

@@ -176,7 +176,7 @@ REFUSED = {
     "delta nan": (X, Y, {"loss": "huber", "loss_options": {"delta": np.nan}}, "delta must be positive and finite"),
     "delta inf": (X, Y, {"loss": "huber", "loss_options": {"delta": np.inf}}, "delta must be positive and finite"),
     "memory": (X, Y, {"memory_limit": -1}, "memory_limit must be at least 0 bytes, got -1"),
-    "threads": (X, Y, {"threads": 0}, "threads must be an integer of at least 1, got 0"),
+    "threads": (X, Y, {"threads": 0}, "threads must be at least 1, got 0"),
     "label too large": (X, [0, 2, 1], CROSS, r"labels in y must be in \[0, 2\), got 2 at index 1"),
     "negative label": (X, [0, 1, -1], CROSS, r"labels in y must be in \[0, 2\), got -1 at index 2"),
     "labels missing": (X, [0, 1], CROSS, r"y must have shape \(3,\) as X has 3 rows, got \(2,\)"),
@@ -206,7 +206,7 @@ WRONG_TYPES = {
     "fractional labels": (X, [0, 0.5, 1], CROSS, "y must hold integer labels .* got dtype float64"),
     "text labels": (X, ["a", "b", "a"], CROSS, "y must hold integer labels .* got dtype <U1"),
     "nan label": (X, [0, np.nan, 1], CROSS, "y must hold integer labels"),
-    "half a thread": (X, Y, {"threads": 1.5}, "threads must be an integer, got 1.5"),
+    "half a thread": (X, Y, {"threads": 1.5}, "threads must be an integer, at least 1, got 1.5"),
 }
 
 

@@ -83,10 +83,10 @@ def test_lanes_by_default_are_the_available_threads():
     assert available_threads() <= len(os.sched_getaffinity(0))
 
 
-@pytest.mark.parametrize(("threads", "error"), [(0, ValueError), (-1, ValueError), (True, ValueError), (1.5, TypeError),
+@pytest.mark.parametrize(("threads", "error"), [(0, ValueError), (-1, ValueError), (True, TypeError), (1.5, TypeError),
                                                 ("2", TypeError)])  # fmt: skip
 def test_numbers_of_threads_that_are_refused(threads, error):
-    with pytest.raises(error, match="threads must be an integer"):
+    with pytest.raises(error, match=r"threads must be .*at least 1, got"):
         num_lanes(threads, 10)
 
 

@@ -17,13 +17,13 @@ Kuczynski and Wozniakowski (1992), Estimating the largest eigenvalue by the powe
 start: why a random start misses an eigenvalue with small probability only.
 """
 
-import operator as python_operator
 import zlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from krylovh.checks import whole_number
 from krylovh.krylov.dense import complete_eigenpairs
 from krylovh.krylov.ends import WHICH, Request, Which
 from krylovh.krylov.lanczos import checked_start
@@ -145,13 +145,7 @@ def eigsh(
 def _checked_count(k: Any, n: int) -> int:
     if n == 0:
         raise ValueError("A must have at least one row, got shape (0, 0)")
-    try:
-        k = python_operator.index(k)
-    except TypeError:
-        raise TypeError(f"k must be an integer, got {k!r}") from None
-    if not 1 <= k <= n:
-        raise ValueError(f"k must be in [1, n] = [1, {n}], got {k}")
-    return int(k)
+    return whole_number("k", k, 1, n)
 
 
 def _basis_size(ncv: int | None, k: int, n: int, which: str) -> int:
@@ -167,10 +161,7 @@ def _basis_size(ncv: int | None, k: int, n: int, which: str) -> int:
     if ncv is None:
         size = max(2 * k + 10, 40)
         return n if n <= max(_SMALL, 2 * size) else size
-    size = python_operator.index(ncv)
-    if not (k < size <= n or size == n):
-        raise ValueError(f"ncv must be in (k, n] = ({k}, {n}], got {size}")
-    return size
+    return whole_number("ncv", ncv, min(k + 1, n), n)
 
 
 def _stream(seed: int, purpose: str) -> np.random.Generator:

@@ -10,13 +10,13 @@ Lanczos (1950); Paige (1972), Computational variants of the Lanczos method for t
 Golub and Van Loan, Matrix Computations, 10.1 and 10.3; Parlett, The Symmetric Eigenvalue Problem, chapter 13.
 """
 
-import operator as python_operator
 from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from krylovh.checks import whole_number
 from krylovh.krylov.factorization import LanczosFactorization
 from krylovh.krylov.scaling import ScaledOperator, binary_exponent, unit_vector
 from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct, SymmetricOperator
@@ -85,12 +85,7 @@ def lanczos(
     """
     operator = SymmetricOperator(A, max_products=max_products, max_seconds=max_seconds)
     n = operator.n
-    try:
-        m = python_operator.index(num_steps)
-    except TypeError:
-        raise TypeError(f"num_steps must be an integer, got {num_steps!r}") from None
-    if not 1 <= m <= n:
-        raise ValueError(f"num_steps must be in [1, {n}], got {m}")
+    m = whole_number("num_steps", num_steps, 1, n)
     if reorthogonalize not in ("full", "none"):
         raise ValueError(f"reorthogonalize must be 'full' or 'none', got {reorthogonalize!r}")
     start = checked_start(v0, n)

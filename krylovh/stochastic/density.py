@@ -15,11 +15,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.checks import whole_number
 from krylovh.krylov.lockstep import LockstepLanczos
 from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct, SymmetricOperator, resolve_seed
 from krylovh.progress import Progress, reporting
 from krylovh.results import SpectralDensity, Status
-from krylovh.stochastic.probes import probe_block, whole_number
+from krylovh.stochastic.probes import probe_block
 
 Array = NDArray[np.float64]
 Reorthogonalize = Literal["full", "none"]

@@ -6,9 +6,8 @@ uniform on the unit sphere.  Probe ``i`` is drawn from a counter-based generator
 19, whatever the block size, and two estimators with the same seed never share a vector.
 """
 
-import operator
 import zlib
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Distribution = Literal["rademacher", "gaussian", "sphere"]
 
-__all__ = ["Distribution", "probe_block", "whole_number"]
+__all__ = ["Distribution", "probe_block"]
 
 
 def probe_block(
@@ -67,21 +66,3 @@ def _draw(generator: np.random.Generator, n: int, distribution: Distribution) ->
     if distribution == "sphere":
         vector /= np.linalg.norm(vector)
     return vector
-
-
-def whole_number(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """Return ``value`` as an int within ``[low, high]``; refuse anything else in words that name it.
-
-    Examples
-    --------
-    >>> whole_number("num_steps", 0, 1, 20)
-    Traceback (most recent call last):
-    ValueError: num_steps must be in [1, 20], got 0
-    """
-    bound = f"at least {low}" if high is None else f"in [{low}, {high}]"
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer {bound}, got {value!r}")
-    number = operator.index(value)
-    if number < low or (high is not None and number > high):
-        raise ValueError(f"{name} must be {bound}, got {number}")
-    return number

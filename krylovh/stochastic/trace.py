@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from krylovh.checks import whole_number
 from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct, SymmetricOperator, resolve_seed
 from krylovh.progress import Progress, reporting
 from krylovh.results import Estimate, Status
-from krylovh.stochastic.probes import probe_block, whole_number
+from krylovh.stochastic.probes import probe_block
 
 Array = NDArray[np.float64]
 Method = Literal["hutchinson"]

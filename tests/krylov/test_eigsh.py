@@ -182,10 +182,10 @@ def test_a_trapped_start_vector_does_not_hide_the_other_block():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"k": 0}, ValueError, r"k must be in \[1, n\] = \[1, 5\], got 0"),
+        ({"k": 0}, ValueError, r"k must be in \[1, 5\], got 0"),
         ({"k": -1}, ValueError, "got -1"),
-        ({"k": 6}, ValueError, r"k must be in \[1, n\] = \[1, 5\], got 6"),
-        ({"k": 2.0}, TypeError, "k must be an integer, got 2.0"),
+        ({"k": 6}, ValueError, r"k must be in \[1, 5\], got 6"),
+        ({"k": 2.0}, TypeError, r"k must be an integer, in \[1, 5\], got 2.0"),
         ({"k": "all"}, TypeError, "k must be an integer"),
         ({"which": "LR"}, ValueError, "which must be one of"),
         ({"tol": -1e-3}, ValueError, "tol must be in"),

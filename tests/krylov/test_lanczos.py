@@ -106,7 +106,7 @@ def test_the_callers_arrays_are_not_touched():
         (np.ones(5, dtype=complex), 2, "full", ValueError, "v0 must be real"),
         (np.ones(5), 0, "full", ValueError, r"num_steps must be in \[1, 5\], got 0"),
         (np.ones(5), 6, "full", ValueError, r"num_steps must be in \[1, 5\], got 6"),
-        (np.ones(5), 2.5, "full", TypeError, "num_steps must be an integer, got 2.5"),
+        (np.ones(5), 2.5, "full", TypeError, r"num_steps must be an integer, in \[1, 5\], got 2.5"),
         (np.ones(5), 2, "selective", ValueError, "reorthogonalize must be 'full' or 'none', got 'selective'"),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from krylovh.stochastic.probes import probe_block, whole_number
+from krylovh.stochastic.probes import probe_block
 
 DISTRIBUTIONS = ["rademacher", "gaussian", "sphere"]
 
@@ -50,18 +50,3 @@ def test_distributions_have_their_moments():
 def test_unknown_distribution_is_named():
     with pytest.raises(ValueError, match=r"distribution must be one of .*'rademacher'.*, got 'normal'"):
         probe_block(3, 0, 1, seed=0, purpose="x", distribution="normal")
-
-
-@pytest.mark.parametrize("value", [1.0, True, np.True_, "3", None, np.float64(2)])
-def test_whole_number_refuses_what_is_no_integer(value):
-    with pytest.raises(TypeError, match="num_probes must be an integer at least 1, got"):
-        whole_number("num_probes", value, 1)
-
-
-def test_whole_number_takes_integers_within_its_bounds():
-    assert whole_number("k", np.int64(3), 1, 3) == 3
-    assert type(whole_number("k", np.int64(3), 1)) is int
-    with pytest.raises(ValueError, match=r"k must be in \[1, 3\], got 4"):
-        whole_number("k", 4, 1, 3)
-    with pytest.raises(ValueError, match="k must be at least 0, got -1"):
-        whole_number("k", -1, 0)

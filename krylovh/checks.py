@@ -6,23 +6,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["finite_array", "positive_int"]
+__all__ = ["finite_array", "whole_number"]
 
 
-def positive_int(name: str, value: Any) -> int:
-    """Return ``value`` as an int of at least 1.
+def whole_number(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """Return ``value`` as an int within ``[low, high]``; refuse anything else in words that name it.
 
     Examples
     --------
-    >>> positive_int("threads", 2)
-    2
+    >>> whole_number("num_steps", 0, 1, 20)
+    Traceback (most recent call last):
+    ValueError: num_steps must be in [1, 20], got 0
     """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if isinstance(value, (bool, np.bool_)) or number < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    bound = f"at least {low}" if high is None else f"in [{low}, {high}]"
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, {bound}, got {value!r}")
+    number = operator.index(value)
+    if number < low or (high is not None and number > high):
+        raise ValueError(f"{name} must be {bound}, got {number}")
     return number
 
 
