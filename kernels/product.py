@@ -238,7 +238,7 @@ def run_lane(
     phase, lane, lanes, tile, layers, edges, theta, x, num_rows, loss, z, s1, c, g, q, scale,
     gauss_newton, k, V, packed, twin, direct, cross, ra, rz, rg, started, fresh, total, l2, out,
 ):  # fmt: skip
-    """One lane's share of a phase.  A single call for all phases: compiling takes a third of the time."""
+    """One lane's share of a phase: packing the vectors, the product itself, or adding up the lanes."""
     if phase == PACK:
         pack(lane, lanes, layers, edges, k, V, packed, twin)
     elif phase == MULTIPLY:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+BLUE, VERMILION = "#0072B2", "#D55E00"
 
 __all__ = ["plot_cumulative", "plot_density", "plot_eigenvalues", "plot_spectrum"]
 
