@@ -33,7 +33,7 @@ def random_net(topology, activation, rng, output="identity", dtype=np.float64):
     widths = spec.pop("widths")
     activations = [activation] * (len(widths) - 2) + [output]
     net = Network(widths, activations, **spec)
-    # exp feeds exp: with larger weights the exact Hessian itself is ill-conditioned in theta
+    # exp feeds exp: with larger weights the loss overflows, here and in the oracle
     theta = (0.1 if activation == "exp" else 0.5) * rng.standard_normal(net.num_parameters)
     return net.with_theta(theta.astype(dtype))
 
