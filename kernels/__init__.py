@@ -1,7 +1,7 @@
 """Array-only kernels, compiled by Numba: they know flat arrays and integer tables, and nothing of the library above.
 
-``linearize`` evaluates a net on data and keeps what products need; ``curvature_product`` applies the Hessian or the
-Gauss-Newton matrix to a block of vectors.  One compilation (per dtype) serves every net.
+``linearize`` evaluates a net on data and keeps what products need; ``product`` multiplies vectors with the Hessian, the
+Gauss-Newton matrix, Fisher matrices and the Jacobian.  One compilation (per dtype) serves every net.
 """
 
 from .activations import ACTIVATIONS
@@ -9,6 +9,20 @@ from .forward import forward
 from .jit import JIT_DISABLED, SOURCE_DIGEST
 from .linearization import linearize
 from .losses import LOSSES
-from .product import curvature_product
+from .product import HESSIAN, JACOBIAN, NO_CURVATURE, OUTER_PRODUCTS, QUADRATIC, TRANSPOSED, product
 
-__all__ = ["ACTIVATIONS", "JIT_DISABLED", "LOSSES", "SOURCE_DIGEST", "curvature_product", "forward", "linearize"]
+__all__ = [
+    "ACTIVATIONS",
+    "HESSIAN",
+    "JACOBIAN",
+    "JIT_DISABLED",
+    "LOSSES",
+    "NO_CURVATURE",
+    "OUTER_PRODUCTS",
+    "QUADRATIC",
+    "SOURCE_DIGEST",
+    "TRANSPOSED",
+    "forward",
+    "linearize",
+    "product",
+]

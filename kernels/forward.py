@@ -25,12 +25,8 @@ def forward_lane(lane, lanes, tile, layers, edges, theta, x, num_rows, z, s1, s2
 
 
 @kernel
-def forward(lanes, parallel, tile, layers, edges, theta, x, num_rows, z, s1, s2, outputs):
+def forward(lanes, tile, layers, edges, theta, x, num_rows, z, s1, s2, outputs):
     """Write the outputs of ``num_rows`` samples to ``outputs`` (N*C,); z, s1, s2 are (lanes, tile*units) of scratch."""
-    if parallel:
-        for index in prange(lanes):
-            lane = np.int64(index)
-            forward_lane(lane, lanes, tile, layers, edges, theta, x, num_rows, z[lane], s1[lane], s2[lane], outputs)
-    else:
-        for lane in range(lanes):
-            forward_lane(lane, lanes, tile, layers, edges, theta, x, num_rows, z[lane], s1[lane], s2[lane], outputs)
+    for index in prange(lanes):
+        lane = np.int64(index)
+        forward_lane(lane, lanes, tile, layers, edges, theta, x, num_rows, z[lane], s1[lane], s2[lane], outputs)

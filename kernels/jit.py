@@ -7,6 +7,7 @@ without; both are said once.
 """
 
 import contextlib
+import functools
 import hashlib
 import warnings
 from pathlib import Path
@@ -37,8 +38,12 @@ SOURCE_DIGEST = digest_of_sources(Path(__file__).parent)
 class KernelCache(FunctionCache):
     """Numba's cache of compiled functions, keyed on all kernel sources and indifferent to damage."""
 
+    def __init__(self, function, parallel):
+        super().__init__(function)
+        self._parallel = parallel
+
     def _index_key(self, sig, codegen):
-        return (SOURCE_DIGEST, super()._index_key(sig, codegen))
+        return (SOURCE_DIGEST, self._parallel, super()._index_key(sig, codegen))
 
     def load_overload(self, sig, target_context):
         try:
@@ -63,18 +68,42 @@ class KernelCache(FunctionCache):
         )
 
 
+class Kernel:
+    """An entry point in two versions: its ``prange`` loops side by side, or one turn after the other.
+
+    The second is compiled only where threads cannot be used; the results are the same.
+    """
+
+    def __init__(self, function):
+        self.side_by_side = self._compiled(function, parallel=True)
+        self.in_turn = self._compiled(function, parallel=False)
+        functools.update_wrapper(self, function)
+
+    def __call__(self, parallel, *arguments):
+        """Run the version that ``parallel`` names."""
+        if parallel:
+            self.side_by_side(*arguments)
+        else:
+            self.in_turn(*arguments)
+
+    @staticmethod
+    def _compiled(function, parallel):
+        compiled = numba.njit(**OPTIONS, fastmath=FASTMATH, parallel=parallel)(function)
+        if not JIT_DISABLED:
+            try:
+                compiled._cache = KernelCache(function, parallel)
+            except RuntimeError as error:  # no folder that can be written
+                if parallel:  # said once
+                    warnings.warn(f"compiled kernels are not cached: {error}", RuntimeWarning, stacklevel=4)
+        return compiled
+
+
 def kernel(function):
     """Compile an entry point: cached on disk, without the interpreter lock, parallel where it says ``prange``.
 
     Only reassociation and contraction are allowed to the compiler: NaN and infinity keep their meaning.
     """
-    compiled = numba.njit(**OPTIONS, fastmath=FASTMATH, parallel=True)(function)
-    if not JIT_DISABLED:
-        try:
-            compiled._cache = KernelCache(function)
-        except RuntimeError as error:  # no folder that can be written
-            warnings.warn(f"compiled kernels are not cached: {error}", RuntimeWarning, stacklevel=2)
-    return compiled
+    return Kernel(function)
 
 
 def subroutine(function):

@@ -11,17 +11,19 @@ Per-sample quantities of all layers share one flat array: layer l of ``capacity`
 from .jit import subroutine
 
 __all__ = [
-    "ACTIVATION", "BIAS", "FIRST_EDGE", "SOURCE", "TWIN", "UNITS", "WEIGHT", "WIDTH",
+    "ACTIVATION", "BIAS", "FIRST_EDGE", "MOVED", "NEEDED", "REACHED", "SOURCE", "TWIN", "UNITS", "WANTED", "WEIGHT",
+    "WIDTH",
     "lane_rows", "matrix", "tensor",
 ]  # fmt: skip
 
 # columns of ``layers``: width, code of the activation, units of all layers before (the input not counted),
-# position of the bias in theta (-1: none), first row in ``edges``
-WIDTH, ACTIVATION, UNITS, BIAS, FIRST_EDGE = range(5)
+# position of the bias in theta (-1: none), first row in ``edges``; and whether a product takes R a and R g of the layer
+WIDTH, ACTIVATION, UNITS, BIAS, FIRST_EDGE, REACHED, NEEDED = range(7)
 
 # columns of ``edges``: source layer, position of the weight in theta (-1: an identity edge), and position of its twin,
-# the same weight in a compact array of the weights of all edges that do not start at the input
-SOURCE, WEIGHT, TWIN = range(3)
+# the same weight in a compact array of the weights of all edges that do not start at the input; and whether the vectors
+# of a product have a part there, and its result is wanted
+SOURCE, WEIGHT, TWIN, MOVED, WANTED = range(5)
 
 
 @subroutine

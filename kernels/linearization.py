@@ -154,7 +154,7 @@ def linearize_lane(
 
 @kernel
 def linearize(
-    lanes, parallel, tile, layers, edges, theta, x, num_rows, labels, targets, weights, loss, delta,
+    lanes, tile, layers, edges, theta, x, num_rows, labels, targets, weights, loss, delta,
     z, s1, c, g, q, scale, values, gradient,
 ):  # fmt: skip
     """Evaluate a net on ``num_rows`` samples in ``lanes`` lanes and keep what products need.
@@ -168,16 +168,9 @@ def linearize(
     values : (lanes,), to which the sum of each lane's losses is added
     gradient : (lanes, P), to which the gradient of each lane's sum is added; (lanes, 0) where it is not wanted
     """
-    if parallel:
-        for index in prange(lanes):
-            lane = np.int64(index)
-            values[lane] += linearize_lane(
-                lane, lanes, tile, layers, edges, theta, x, num_rows, labels, targets, weights, loss, delta,
-                z, s1, c, g, q, scale, gradient[lane],
-            )  # fmt: skip
-    else:
-        for lane in range(lanes):
-            values[lane] += linearize_lane(
-                lane, lanes, tile, layers, edges, theta, x, num_rows, labels, targets, weights, loss, delta,
-                z, s1, c, g, q, scale, gradient[lane],
-            )  # fmt: skip
+    for index in prange(lanes):
+        lane = np.int64(index)
+        values[lane] += linearize_lane(
+            lane, lanes, tile, layers, edges, theta, x, num_rows, labels, targets, weights, loss, delta,
+            z, s1, c, g, q, scale, gradient[lane],
+        )  # fmt: skip

@@ -13,6 +13,10 @@ _HOME = {
     "Objective": "objective",
     "HessianOperator": "operators",
     "GaussNewtonOperator": "operators",
+    "ResidualOperator": "operators",
+    "EmpiricalFisherOperator": "operators",
+    "MonteCarloFisherOperator": "operators",
+    "JacobianOperator": "operators",
     "gauss_newton_matrix": "exact",
     "hessian_matrix": "exact",
     "Status": "results",
@@ -31,11 +35,15 @@ _HOME = {
 
 __all__ = [
     "EigenResult",
+    "EmpiricalFisherOperator",
     "Estimate",
     "GaussNewtonOperator",
     "HessianOperator",
+    "JacobianOperator",
+    "MonteCarloFisherOperator",
     "Network",
     "Objective",
+    "ResidualOperator",
     "ResultStore",
     "SpectralDensity",
     "Status",
@@ -55,7 +63,14 @@ if TYPE_CHECKING:
     from krylovh.krylov import eigsh, lanczos
     from krylovh.network import Network
     from krylovh.objective import Objective
-    from krylovh.operators import GaussNewtonOperator, HessianOperator
+    from krylovh.operators import (
+        EmpiricalFisherOperator,
+        GaussNewtonOperator,
+        HessianOperator,
+        JacobianOperator,
+        MonteCarloFisherOperator,
+        ResidualOperator,
+    )
     from krylovh.results import EigenResult, Estimate, SpectralDensity, Status, Tridiagonalization
     from krylovh.stochastic import spectral_density, trace
     from krylovh.storage import ResultStore, load_data, load_network

@@ -223,9 +223,9 @@ class Network:
             tile = min(rows, 256)
             lanes = num_lanes(None, rows)
             z, s1, s2 = np.empty((3, lanes, tile * self.num_units), self.theta.dtype)
-            with parallel_region(lanes) as parallel:
+            with parallel_region() as parallel:
                 kernels.forward(
-                    lanes, parallel, tile, self._layers, self._edges, self.theta, x.ravel(), rows, z, s1, s2, outputs
+                    parallel, lanes, tile, self._layers, self._edges, self.theta, x.ravel(), rows, z, s1, s2, outputs
                 )
         return outputs.reshape(rows, self.widths[-1])
 
@@ -279,20 +279,20 @@ class Network:
         """Return the integer tables of the kernels and the number of weights that do not start at the input."""
         start_of = {(b.layer, b.source): b.start for b in self.blocks if b.kind == "weight"}
         bias_of = {b.layer: b.start for b in self.blocks if b.kind == "bias"}
-        layers = np.zeros((len(self.widths) + 1, 5), np.int64)
-        layers[0, 0] = self.widths[0]
-        edges: list[tuple[int, int, int]] = []
+        layers = np.ones((len(self.widths) + 1, 7), np.int64)  # the last two columns: every layer takes part
+        layers[0, :5] = self.widths[0], 0, 0, -1, 0
+        edges: list[tuple[int, int, int, int, int]] = []
         units = twin = 0
         for l, width in enumerate(self.widths[1:], start=1):
             code = kernels.ACTIVATIONS.index(self.activations[l - 1])
-            layers[l] = width, code, units, bias_of.get(l, -1), len(edges)
+            layers[l, :5] = width, code, units, bias_of.get(l, -1), len(edges)
             units += width
             for m, _ in self.sources[l - 1]:
-                edges.append((m, start_of.get((l, m), -1), twin))
+                edges.append((m, start_of.get((l, m), -1), twin, 1, 1))
                 if (l, m) in start_of and m > 0:
                     twin += width * self.widths[m]
         layers[-1, 4] = len(edges)
-        return layers, np.array(edges, np.int64).reshape(len(edges), 3), twin
+        return layers, np.array(edges, np.int64).reshape(len(edges), 5), twin
 
 
 def _activations(names: str | Sequence[str], depth: int) -> tuple[str, ...]:

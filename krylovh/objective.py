@@ -250,9 +250,9 @@ class Objective:
         for chunk.start in range(0, self.num_samples, capacity):
             chunk.stop = min(self.num_samples, chunk.start + capacity)
             rows = slice(chunk.start, chunk.stop)
-            with parallel_region(self.lanes) as parallel:
+            with parallel_region() as parallel:
                 kernels.linearize(
-                    self.lanes, parallel, self.tile_rows(1), *self.network_arguments, *self.data_of(chunk),
+                    parallel, self.lanes, self.tile_rows(1), *self.network_arguments, *self.data_of(chunk),
                     targets.labels[rows], targets.values[chunk.start * outputs : chunk.stop * outputs],
                     self._no_weights if weights is None else weights[rows], targets.code, targets.delta,
                     *chunk.linearization, values, gradient,

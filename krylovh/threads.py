@@ -59,10 +59,13 @@ def _layer() -> str | None:
 
 
 @contextmanager
-def parallel_region(lanes: int) -> Iterator[bool]:
-    """Surround one kernel call; yields whether its lanes may run side by side."""
-    with one_blas_thread():
-        if lanes == 1 or _forked:
+def parallel_region(*, threaded_blas: bool = False) -> Iterator[bool]:
+    """Surround one kernel call; yields whether its lanes may run side by side.
+
+    With ``threaded_blas`` the BLAS keeps its threads: for a kernel of one lane with large matrices.
+    """
+    with nullcontext() if threaded_blas else one_blas_thread():
+        if threaded_blas or _forked:
             yield False
         else:
             with nullcontext() if _layer() in ("tbb", "omp") else _launch:

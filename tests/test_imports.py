@@ -26,7 +26,7 @@ ALLOWED = {
     "targets": {"kernels", "checks"},
     "network": {"kernels", "checks", "threads"},
     "objective": {"kernels", "checks", "threads", "targets", "network"},
-    "operators": {"kernels", "checks", "threads", "objective"},
+    "operators": {"kernels", "checks", "threads", "network", "objective"},
     "progress": set(),
     "exact": {"objective", "operators", "progress"},
     "results": set(),

@@ -35,13 +35,13 @@ def two_blas_threads():
 def test_a_kernel_runs_with_one_blas_thread_and_gives_the_others_back(two_blas_threads, monkeypatch):
     objective, *_ = problem(threads=2)
     H, inside = HessianOperator(objective), []
-    compiled = kernels.curvature_product
+    compiled = kernels.product
 
     def watched(*arguments):
         inside.extend(blas_threads())
         return compiled(*arguments)
 
-    monkeypatch.setattr(kernels, "curvature_product", watched)
+    monkeypatch.setattr(kernels, "product", watched)
     H @ np.ones(H.shape[0])
     assert set(inside) == {1}
     assert set(blas_threads()) == {2}
@@ -53,7 +53,7 @@ def test_blas_threads_are_given_back_when_a_kernel_raises(two_blas_threads, monk
     v = np.ones(H.shape[0])
     expected = H @ v
     with monkeypatch.context() as patch:
-        patch.setattr(kernels, "curvature_product", lambda *_: 1 / 0)
+        patch.setattr(kernels, "product", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             H @ v
     assert set(blas_threads()) == {2}
@@ -61,12 +61,12 @@ def test_blas_threads_are_given_back_when_a_kernel_raises(two_blas_threads, monk
 
 
 def test_nested_and_overlapping_regions_restore_blas_once(two_blas_threads):
-    with parallel_region(1), parallel_region(1):
+    with parallel_region(), parallel_region():
         assert set(blas_threads()) == {1}
     with ThreadPoolExecutor(4) as pool:
 
         def inside(_):
-            with parallel_region(1):
+            with parallel_region():
                 time.sleep(0.01)
 
         list(pool.map(inside, range(16)))

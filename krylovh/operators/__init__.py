@@ -1,5 +1,24 @@
 """Curvature matrices of an objective as SciPy LinearOperators."""
 
-from krylovh.operators.curvature import CurvatureOperator, GaussNewtonOperator, HessianOperator
+from krylovh.operators.blocks import BlockOperator
+from krylovh.operators.curvature import (
+    CurvatureOperator,
+    DampedOperator,
+    GaussNewtonOperator,
+    HessianOperator,
+    ResidualOperator,
+)
+from krylovh.operators.fisher import EmpiricalFisherOperator, MonteCarloFisherOperator
+from krylovh.operators.jacobian import JacobianOperator
 
-__all__ = ["CurvatureOperator", "GaussNewtonOperator", "HessianOperator"]
+__all__ = [
+    "BlockOperator",
+    "CurvatureOperator",
+    "DampedOperator",
+    "EmpiricalFisherOperator",
+    "GaussNewtonOperator",
+    "HessianOperator",
+    "JacobianOperator",
+    "MonteCarloFisherOperator",
+    "ResidualOperator",
+]

@@ -1,63 +1,51 @@
-"""The Hessian and the Gauss-Newton matrix of an objective, seen through products.
+"""The Hessian, the Gauss-Newton matrix and their difference, seen through products.
 
-Both are symmetric SciPy LinearOperators of order P = ``objective.num_parameters`` and cost, per product and dense edge,
-6 or 4 matrix products of samples with weights.  A block of vectors goes through the net together (``_matmat``), which
-is cheaper than its vectors one by one.
+All are symmetric SciPy LinearOperators of order P = ``objective.num_parameters`` and cost, per product and dense edge,
+6 (Hessian and difference) or 4 matrix products of samples with weights.  A block of vectors goes through the net
+together (``_matmat``), which is cheaper than its vectors one by one.
 """
 
 import threading
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
 import krylovh.kernels as kernels
-from krylovh.objective import Objective
-from krylovh.threads import parallel_region
+from krylovh.objective import Chunk, Objective
+from krylovh.operators.passes import OutputCurvature, Passes, Tables
+
+if TYPE_CHECKING:
+    from krylovh.operators.blocks import BlockOperator
 
 Array = NDArray[Any]
 
-BLOCK = 16  # vectors that go through the net together at most: wider brings nothing, and costs memory
-
-__all__ = ["CurvatureOperator", "GaussNewtonOperator", "HessianOperator"]
-
-
-class _Workspace:
-    """Scratch of one product with k vectors, allocated once and used by one call at a time."""
-
-    def __init__(self, objective: Objective, k: int, gauss_newton: bool) -> None:
-        net, lanes, dtype = objective.net, objective.lanes, objective.dtype
-        self.tile = objective.tile_rows(k)
-        self.packed = np.empty(k * net.num_parameters if k > 1 else 0, dtype)
-        self.twin = np.empty(k * net._twin_size if k > 1 else 0, dtype)
-        self.direct = np.empty((lanes, k * net.num_parameters), dtype)
-        separate = k > 1 and not gauss_newton
-        self.cross = np.empty((lanes, k * net._twin_size), dtype) if separate else self.direct
-        self.ra, self.rz, self.rg = np.empty((3, lanes, self.tile * k * net.num_units), dtype)
-        self.started = np.zeros((lanes, net.depth + 1), np.int8)
+__all__ = ["CurvatureOperator", "DampedOperator", "GaussNewtonOperator", "HessianOperator", "ResidualOperator"]
 
 
 class CurvatureOperator(LinearOperator):  # type: ignore[misc]
     """A symmetric matrix of second derivatives as a LinearOperator; use one of its subclasses."""
 
     _gauss_newton = False
+    _has_ridge = True
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, *, accumulation: DTypeLike | None = None) -> None:
         n = objective.num_parameters
         super().__init__(objective.dtype, (n, n))
+        accumulation = objective.dtype if accumulation is None else np.dtype(accumulation)
+        if accumulation not in (objective.dtype, np.float64):
+            raise ValueError(f"accumulation must be {objective.dtype} or float64, got {accumulation}")
         self.objective = objective
+        self._passes = Passes(objective, gauss_newton=self._gauss_newton, float64_sums=accumulation == np.float64)
         self._lock = threading.Lock()
         self._num_products = 0
-        self._idle: dict[int, list[_Workspace]] = {}
-        net = objective.net
-        self._single_edges = net._edges.copy()
-        self._single_edges[:, 2] = self._single_edges[:, 1]  # for one vector the twin layout is that of theta
-        self._l2 = objective.l2.astype(objective.dtype)
+        self._l2 = (objective.l2 if self._has_ridge else np.empty(0)).astype(objective.dtype)
 
     @property
     def num_products(self) -> int:
-        """Applications to one vector so far; a block of k counts k."""
+        """Applications to one vector so far; a block of k counts k, and so do k quadratic forms."""
         return self._num_products
 
     def damped(self, damping: float) -> "DampedOperator":
@@ -73,6 +61,86 @@ class CurvatureOperator(LinearOperator):  # type: ignore[misc]
         """
         return DampedOperator(self, damping)
 
+    def block(self, layer_a: int, layer_b: int) -> "BlockOperator":
+        """Return the rows of layer ``layer_a``'s parameters and the columns of layer ``layer_b``'s, by number 1..L.
+
+        Only the passes that the block needs are made: from layer b up, and back down to layer a.
+
+        Examples
+        --------
+        >>> from krylovh import Network
+        >>> net = Network((1, 1, 1), "identity", [2.0, 3.0], bias=False)
+        >>> H = HessianOperator(Objective(net, [[1.0]], [1.0], loss="squared_error"))
+        >>> H.block(1, 2) @ np.ones(1)
+        array([11.])
+        """
+        from krylovh.operators.blocks import BlockOperator, parameters_of_layer
+
+        net = self.objective.net
+        return BlockOperator(self, parameters_of_layer(net, layer_a), parameters_of_layer(net, layer_b))
+
+    def submatrix(self, index: ArrayLike | Sequence[int]) -> "BlockOperator":
+        """Return the symmetric sub-matrix of some parameters: positions in theta, or a mask of shape (P,).
+
+        Weight matrices without any chosen parameter, and layers whose derivatives are not needed, are left out of the
+        passes.
+
+        Examples
+        --------
+        >>> from krylovh import Network
+        >>> net = Network((1, 1, 1), "identity", [2.0, 3.0], bias=False)
+        >>> H = HessianOperator(Objective(net, [[1.0]], [1.0], loss="squared_error"))
+        >>> H.submatrix([1]) @ np.ones(1)
+        array([4.])
+        """
+        from krylovh.operators.blocks import BlockOperator, positions
+
+        chosen = positions("index", index, self.objective.num_parameters)
+        return BlockOperator(self, chosen, chosen)
+
+    def quadratic_form(self, V: ArrayLike) -> NDArray[np.float64]:
+        """Return ``v' A v`` for each column of ``V`` (P, k), shape (k,), without a backward pass.
+
+        Half the cost of a product: 3 matrix products per dense edge (2 for Gauss-Newton), 1 for an edge out of the
+        input.  Sums over samples are float64 whatever the dtype.
+
+        Examples
+        --------
+        >>> from krylovh import Network
+        >>> net = Network((1, 1, 1), "identity", [2.0, 3.0], bias=False)
+        >>> H = HessianOperator(Objective(net, [[1.0]], [1.0], loss="squared_error"))
+        >>> H.quadratic_form(np.eye(2))
+        array([9., 4.])
+        """
+        V = np.asarray(V)
+        if V.shape[:1] != self.shape[:1] or V.ndim != 2:
+            raise ValueError(f"V must have shape ({self.shape[0]}, k), got {V.shape}")
+        if V.dtype.kind not in "fiub":
+            raise TypeError(f"vectors must be real numbers, got dtype {V.dtype}")
+        rows = self._rows(V)
+        values, block = np.empty(len(rows)), self._passes.block
+        for start in range(0, len(rows), block):
+            part = rows[start : start + block]
+            values[start : start + block] = self._passes.quadratic_forms(part, self._output_curvature)
+        if self._l2.size:
+            values += np.einsum("kp,p,kp->k", rows, np.broadcast_to(self._l2, rows.shape[1:]), rows, dtype=np.float64)
+        self._count(len(rows))
+        return values
+
+    def _output_curvature(self, chunk: Chunk) -> OutputCurvature:
+        """Return which second derivative of the loss with respect to the outputs stands in the middle."""
+        q, scale = chunk.linearization[4:]
+        return self.objective.targets.code, q, scale
+
+    def _rows(self, V: Array) -> Array:
+        # (k, n), row by row: a Fortran-ordered block of the right dtype is used as it is
+        # (aligned and writable too, so that kernels are compiled for one kind of array)
+        return np.require(V.T, self.dtype, ["C", "A", "W"])
+
+    def _count(self, products: int) -> None:
+        with self._lock:
+            self._num_products += products
+
     def _matvec(self, v: Array) -> Array:
         return self._matmat(np.asarray(v).reshape(-1, 1))[:, 0]
 
@@ -82,15 +150,18 @@ class CurvatureOperator(LinearOperator):  # type: ignore[misc]
             return self._matmat(V.real) + 1j * self._matmat(V.imag)
         if V.dtype.kind not in "fiub":
             raise TypeError(f"vectors must be real or complex numbers, got dtype {V.dtype}")
-        # (k, n), row by row: a Fortran-ordered block of the right dtype is used as it is
-        # (aligned and writable too, so that kernels are compiled for one kind of array)
-        rows = np.require(V.T, self.dtype, ["C", "A", "W"])
+        rows = self._rows(V)
         out = np.empty_like(rows)
-        for start in range(0, len(rows), BLOCK):
-            self._apply(rows[start : start + BLOCK], out[start : start + BLOCK])
-        with self._lock:
-            self._num_products += len(rows)
+        self._multiply(rows, out)
         return out.T
+
+    def _multiply(self, rows: Array, out: Array, tables: Tables | None = None) -> None:
+        """Write the products with the rows (k, P) to ``out``."""
+        block = self._passes.block
+        for start in range(0, len(rows), block):
+            part = slice(start, start + block)
+            self._passes.multiply(rows[part], out[part], self._output_curvature, self._l2, tables)
+        self._count(len(rows))
 
     def _rmatvec(self, v: Array) -> Array:
         return self._matvec(v)
@@ -103,37 +174,8 @@ class CurvatureOperator(LinearOperator):  # type: ignore[misc]
 
     _transpose = _adjoint
 
-    def _apply(self, V: Array, out: Array) -> None:
-        objective, k = self.objective, len(V)
-        work = self._take(k)
-        layers, edges, theta = objective.network_arguments
-        packed, twin = (work.packed, work.twin) if k > 1 else (V[0], V[0])
-        for chunk in objective.chunks():
-            with parallel_region(objective.lanes) as parallel:
-                kernels.curvature_product(
-                    objective.lanes, parallel, work.tile, layers, edges if k > 1 else self._single_edges, theta,
-                    *objective.data_of(chunk), objective.targets.code, *chunk.linearization,
-                    self._gauss_newton, k, V, packed, twin, work.direct, work.cross,
-                    work.ra, work.rz, work.rg, work.started,
-                    chunk.start == 0, chunk.stop == objective.num_samples, objective.total, self._l2, out,
-                )  # fmt: skip
-        with self._lock:
-            self._idle.setdefault(k, []).append(work)
-
-    def _take(self, k: int) -> _Workspace:
-        """Take scratch for one call: threads that share the operator never share it."""
-        with self._lock:
-            for other in [size for size in self._idle if size != k]:
-                del self._idle[other]  # scratch of a width that is no longer used
-            idle = self._idle.get(k)
-            if idle:
-                return idle.pop()
-        return _Workspace(self.objective, k, self._gauss_newton)
-
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        state.update(_lock=None, _idle={})
-        return state
+        return self.__dict__ | {"_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -149,6 +191,9 @@ class HessianOperator(CurvatureOperator):
     Parameters
     ----------
     objective : Objective
+    accumulation : float32 or float64, optional
+        What sums over samples are added up in; the objective's dtype if not given.  With float64, products in float32
+        keep the accuracy of float32 for any number of samples.
 
     Raises
     ------
@@ -181,6 +226,8 @@ class GaussNewtonOperator(CurvatureOperator):
     Parameters
     ----------
     objective : Objective
+    accumulation : float32 or float64, optional
+        See :class:`HessianOperator`.
 
     References
     ----------
@@ -199,6 +246,34 @@ class GaussNewtonOperator(CurvatureOperator):
     _gauss_newton = True
 
 
+class ResidualOperator(CurvatureOperator):
+    """What the Gauss-Newton matrix drops of the Hessian: ``S = H - G``, the second derivatives of the net's outputs.
+
+    S is ``sum_n sum_c (dl_n/dz_c) d2z_c/dtheta2 / total``.  The regulariser belongs to H and G alike, not to S.
+
+    Parameters
+    ----------
+    objective : Objective
+    accumulation : float32 or float64, optional
+        See :class:`HessianOperator`.
+
+    Examples
+    --------
+    >>> from krylovh import Network
+    >>> net = Network((1, 1, 1), "identity", [2.0, 3.0], bias=False)
+    >>> S = ResidualOperator(Objective(net, [[1.0]], [1.0], loss="squared_error"))
+    >>> S @ np.eye(2)
+    array([[0., 5.],
+           [5., 0.]])
+    """
+
+    _has_ridge = False
+
+    def _output_curvature(self, chunk: Chunk) -> OutputCurvature:
+        q, scale = chunk.linearization[4:]
+        return kernels.NO_CURVATURE, q, scale
+
+
 class DampedOperator(LinearOperator):  # type: ignore[misc]
     """``A + damping * I`` for a curvature operator A."""
 
@@ -213,6 +288,12 @@ class DampedOperator(LinearOperator):  # type: ignore[misc]
     def num_products(self) -> int:
         """Applications of the underlying operator so far."""
         return self.operator.num_products
+
+    def quadratic_form(self, V: ArrayLike) -> NDArray[np.float64]:
+        """Return ``v' (A + damping I) v`` for each column of ``V``; see :meth:`CurvatureOperator.quadratic_form`."""
+        V = np.asarray(V)
+        values = self.operator.quadratic_form(V)
+        return np.asarray(values + self.damping * np.einsum("pk,pk->k", V, V, dtype=np.float64))
 
     def _matvec(self, v: Array) -> Array:
         return self._matmat(np.asarray(v).reshape(-1, 1))[:, 0]

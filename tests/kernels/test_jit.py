@@ -17,9 +17,9 @@ from numba.core.dispatcher import Dispatcher
 
 import krylovh
 from cases import problem
-from krylovh import GaussNewtonOperator, HessianOperator, Objective, kernels
+from krylovh import EmpiricalFisherOperator, GaussNewtonOperator, HessianOperator, JacobianOperator, Objective, kernels
 
-ENTRIES = (kernels.linearize, kernels.curvature_product, kernels.forward)
+ENTRIES = (kernels.linearize, kernels.product, kernels.forward)
 SCRIPT = """
 import warnings
 from pathlib import Path
@@ -29,7 +29,7 @@ assert Path(krylovh.kernels.__file__).is_relative_to({folder!r}), krylovh.kernel
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     print(float(Network((1, 1), ["leaky_relu"], [1.0, 0.0]).forward([[-2.0]])[0, 0]))
-hits = sum(krylovh.kernels.forward.stats.cache_hits.values())
+hits = sum(krylovh.kernels.forward.side_by_side.stats.cache_hits.values())
 print(hits)
 for warning in caught:
     print(warning.category.__name__, str(warning.message).replace("\\n", " "))
@@ -100,11 +100,24 @@ def test_an_edit_of_another_kernel_file_is_seen(copy):
     copy.edit("activations.py", "LEAKY_SLOPE = 0.25", "LEAKY_SLOPE = 0.01")
 
 
-def doubled(a):
-    out = np.empty(len(a))
+def doubled(a, out):
     for i in numba.prange(len(a)):
         out[i] = 2 * a[i]
+
+
+def result_of(kernel, parallel=True):
+    out = np.empty(3)
+    kernel(parallel, np.ones(3), out)
     return out
+
+
+def test_both_versions_of_a_kernel_are_cached_side_by_side(monkeypatch, tmp_path):
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))
+    for hits in (0, 1):
+        kernel = jit.kernel(doubled)
+        for version, parallel in ((kernel.side_by_side, True), (kernel.in_turn, False)):
+            assert np.array_equal(result_of(kernel, parallel), [2, 2, 2])
+            assert sum(version.stats.cache_hits.values()) == hits
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch):
@@ -115,7 +128,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch):
     with pytest.warns(RuntimeWarning, match="compiled kernels are not cached: .*no locator") as caught:
         kernel = jit.kernel(doubled)
     assert len(caught) == 1
-    assert np.array_equal(kernel(np.ones(3)), [2, 2, 2])
+    assert np.array_equal(result_of(kernel), [2, 2, 2])
 
 
 @pytest.mark.parametrize("method", ["load_overload", "save_overload"])
@@ -127,14 +140,17 @@ def test_whatever_the_cache_raises_costs_one_warning(method, monkeypatch, tmp_pa
     monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))
     kernel = jit.kernel(doubled)
     with pytest.warns(RuntimeWarning, match="No space left on device") as caught:
-        assert np.array_equal(kernel(np.ones(3)), [2, 2, 2])
+        assert np.array_equal(result_of(kernel), [2, 2, 2])
     assert len([w for w in caught if "No space" in str(w.message)]) == 1
 
 
 def dispatchers():
     for module in pkgutil.iter_modules(kernels.__path__):
         for name, value in vars(importlib.import_module(f"krylovh.kernels.{module.name}")).items():
-            if isinstance(value, Dispatcher):
+            if isinstance(value, jit.Kernel):
+                yield pytest.param(value.side_by_side, id=f"{module.name}.{name}")
+                yield pytest.param(value.in_turn, id=f"{module.name}.{name} in turn")
+            elif isinstance(value, Dispatcher):
                 yield pytest.param(value, id=f"{module.name}.{name}")
 
 
@@ -177,9 +193,14 @@ def test_one_compilation_per_dtype_serves_every_net_and_input(dtype):
         n = objective.num_parameters
         vectors = [np.ones(n), np.ones(2 * n)[::2], np.ones((n, 3)), np.ones((n, 3), order="F"), np.ones(n, np.int8)]
         vectors.append(np.broadcast_to(np.float32(1), n))  # read-only
-        for operator in (HessianOperator(objective), GaussNewtonOperator(objective)):
+        H, J = HessianOperator(objective), JacobianOperator(objective)
+        operators = [H, GaussNewtonOperator(objective), EmpiricalFisherOperator(objective), J]
+        for operator in (*operators, HessianOperator(objective, accumulation=np.float64)):
             for v in vectors:
                 operator @ v
+        H.quadratic_form(vectors[2]), J.T @ np.ones(J.shape[0]), J.T @ np.ones((J.shape[0], 2))
+        H.block(1, 1) @ np.ones(H.block(1, 1).shape[1])
     for entry in ENTRIES:
-        dtypes = [str(signature[5].dtype) for signature in entry.signatures]  # that of theta
-        assert dtypes.count(np.dtype(dtype).name) == 1, entry.signatures
+        signatures = entry.side_by_side.signatures
+        dtypes = [str(signature[4].dtype) for signature in signatures]  # that of theta
+        assert dtypes.count(np.dtype(dtype).name) == 1, signatures

@@ -272,7 +272,7 @@ def test_nan_in_the_vector_reaches_the_result():
 
 def test_building_the_operator_asks_for_no_product(monkeypatch):
     objective, *_ = problem()
-    monkeypatch.setattr("krylovh.kernels.curvature_product", lambda *_: pytest.fail("a product was computed"))
+    monkeypatch.setattr("krylovh.kernels.product", lambda *_: pytest.fail("a product was computed"))
     H = HessianOperator(objective)
     assert H.dtype == np.float64
     assert H.num_products == 0
