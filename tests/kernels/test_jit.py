@@ -121,7 +121,7 @@ def test_both_versions_of_a_kernel_are_cached_side_by_side(monkeypatch, tmp_path
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch):
-    def no_folder(function):
+    def no_folder(*_):
         raise RuntimeError("cannot cache function: no locator available")
 
     monkeypatch.setattr(jit, "KernelCache", no_folder)
