@@ -7,8 +7,6 @@ last such place is left.
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -63,8 +61,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-@contextmanager
-def one_blas_thread(num_bytes: int = 0) -> Iterator[None]:
+class one_blas_thread:
     """Hold every BLAS to one thread inside, unless it works on more than ``SMALL`` bytes.
 
     Examples
@@ -72,12 +69,14 @@ def one_blas_thread(num_bytes: int = 0) -> Iterator[None]:
     >>> with one_blas_thread():
     ...     pass
     """
-    if num_bytes > SMALL:
-        yield
-        return
-    limit = _limit
-    limit.enter()
-    try:
-        yield
-    finally:
-        limit.leave()
+
+    def __init__(self, num_bytes: int = 0) -> None:
+        self._limit = _limit if num_bytes <= SMALL else None
+
+    def __enter__(self) -> None:
+        if self._limit is not None:
+            self._limit.enter()
+
+    def __exit__(self, *_: object) -> None:
+        if self._limit is not None:
+            self._limit.leave()

@@ -8,8 +8,6 @@ lock; in such a child lanes run one after the other, with the same result.
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numba
@@ -58,18 +56,33 @@ def _layer() -> str | None:
         return None
 
 
-@contextmanager
-def parallel_region(*, threaded_blas: bool = False) -> Iterator[bool]:
-    """Surround one kernel call; yields whether its lanes may run side by side.
+class parallel_region:
+    """Surround one kernel call: ``with parallel_region() as parallel`` says whether its lanes may run side by side.
 
     With ``threaded_blas`` the BLAS keeps its threads: for a kernel of one lane with large matrices.
     """
-    with nullcontext() if threaded_blas else one_blas_thread():
-        if threaded_blas or _forked:
-            yield False
-        else:
-            with nullcontext() if _layer() in ("tbb", "omp") else _launch:
-                yield True
+
+    def __init__(self, *, threaded_blas: bool = False) -> None:
+        self._threaded_blas = threaded_blas
+        self._one_thread = one_blas_thread()
+        self._launch: threading.Lock | None = None
+
+    def __enter__(self) -> bool:
+        if self._threaded_blas:
+            return False
+        self._one_thread.__enter__()
+        if _forked:
+            return False
+        if _layer() not in ("tbb", "omp"):
+            self._launch = _launch
+            self._launch.acquire()
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        if self._launch is not None:
+            self._launch.release()
+        if not self._threaded_blas:
+            self._one_thread.__exit__()
 
 
 def thread_info() -> dict[str, Any]:

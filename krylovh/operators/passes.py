@@ -78,15 +78,9 @@ class Passes:
         self._lock = threading.Lock()
         self._idle: dict[int, list[Workspace]] = {}
         self._nothing = np.empty(0, objective.dtype)
-
-    @property
-    def block(self) -> int:
-        """Return how many vectors go through the net together: as many as the accumulators' memory allows."""
-        net, itemsize = self.objective.net, self.objective.dtype.itemsize
-        k = BLOCK
-        while k > NARROW_BLOCK and self.objective.lanes * accumulator_bytes(net, k, itemsize) > self._budget:
-            k //= 2
-        return k
+        self._budget = max(ACCUMULATOR_BYTES, objective.memory_limit // 8)
+        self._layouts: dict[int, Layout] = {}
+        self.block = self._widest_block()
 
     def layout(self, k: int) -> Layout:
         """Return how a product with ``k`` vectors is spread.
@@ -94,19 +88,25 @@ class Passes:
         Every lane has accumulators of its own.  Where those of all lanes would take more than an eighth of the memory
         limit, there are fewer lanes; where that leaves most threads idle, whole tiles go to a BLAS of many threads.
         """
-        objective = self.objective
-        lanes = min(objective.lanes, max(1, self._budget // self._lane_bytes(k)))
-        wanted = available_threads() if objective.threads is None else objective.threads
-        if 2 * lanes >= min(wanted, objective.num_samples):
-            return Layout(lanes, objective.tile_rows(k), False)
-        return Layout(1, min(WIDE_TILE, objective.num_samples), True)
+        if k not in self._layouts:
+            objective = self.objective
+            lanes = min(objective.lanes, max(1, self._budget // self._lane_bytes(k)))
+            wanted = available_threads() if objective.threads is None else objective.threads
+            if 2 * lanes >= min(wanted, objective.num_samples):
+                self._layouts[k] = Layout(lanes, objective.tile_rows(k), False)
+            else:
+                self._layouts[k] = Layout(1, min(WIDE_TILE, objective.num_samples), True)
+        return self._layouts[k]
+
+    def _widest_block(self) -> int:
+        """Return how many vectors go through the net together: as many as the accumulators' memory allows."""
+        k = BLOCK
+        while k > NARROW_BLOCK and self.objective.lanes * self._lane_bytes(k) > self._budget:
+            k //= 2
+        return k
 
     def _lane_bytes(self, k: int) -> int:
         return accumulator_bytes(self.objective.net, k, self.objective.dtype.itemsize)
-
-    @property
-    def _budget(self) -> int:
-        return max(ACCUMULATOR_BYTES, self.objective.memory_limit // 8)
 
     def multiply(
         self,
@@ -187,7 +187,7 @@ class Passes:
                     )  # fmt: skip
                 if sums is not None:
                     sums += out
-        values: NDArray[np.float64] = work.values.sum(axis=0)
+        values: NDArray[np.float64] = work.values.sum(axis=0) if task == kernels.QUADRATIC else work.values
         with self._lock:
             self._idle.setdefault(k, []).append(work)
         return values
