@@ -89,7 +89,7 @@ def partition(
     read_bytes = 2 * row_bytes + unconverted_bytes
     room = max(BUFFER_BYTES, limit // 4)
     rows = min(num_samples, max(lanes, min(rows, room // (kept_bytes + read_bytes))))
-    if lanes <= stored_rows <= rows:
+    if rows < num_samples and rows - rows % stored_rows >= lanes:
         rows -= rows % stored_rows
     num_chunks = -(-num_samples // rows)
     if num_samples * (kept_bytes + row_bytes) + rows * unconverted_bytes <= limit:

@@ -79,7 +79,14 @@ class RowStream:
     @property
     def unconverted_row_bytes(self) -> int:
         """Bytes per row that are held beside the converted ones while rows are read: none of a memory map."""
-        return 0 if isinstance(self.source, np.memmap) else self.shape[1] * self.source.dtype.itemsize
+        if isinstance(self.source, np.memmap) or self._needs_no_conversion:
+            return 0
+        return self.shape[1] * self.source.dtype.itemsize
+
+    @property
+    def _needs_no_conversion(self) -> bool:
+        """Whether a dataset is read to where its rows are used."""
+        return hasattr(self.source, "read_direct") and self.source.dtype == self.dtype
 
     def __getitem__(self, rows: slice) -> Array:
         """Return rows ``start:stop`` as an array of their own."""
@@ -87,7 +94,7 @@ class RowStream:
             raise TypeError(f"{self.name} is read by slices of rows, got {rows!r}")
         start, stop, step = rows.indices(len(self))
         flat = np.empty(max(0, stop - start) * self.shape[1], self.dtype)
-        self._read((start, max(start, stop)), flat, None)
+        self._read((start, max(start, stop)), flat)
         return flat.reshape(-1, self.shape[1])[::step]
 
     def subset(self, rows: Any) -> "RowStream | Array":
@@ -148,15 +155,17 @@ class RowStream:
         self._is_checked = self._is_checked or (spans[0][0] == 0 and spans[-1][1] == len(self))
         self._pool.give_back(buffers)  # not if the pass was broken off: an interrupted wait may leave a read behind
 
-    def _read(self, span: Span, rows: Array, unconverted: Array | None) -> None:
+    def _read(self, span: Span, rows: Array, unconverted: Array | None = None) -> None:
         """Read a span of rows into a flat array; datasets by way of ``unconverted``, if that is given."""
         source = self.source
         refuse_closed(self.name, source)
         start, stop = self._first + span[0], self._first + span[1]
         shape = (span[1] - span[0], self.shape[1])
         if unconverted is not None and hasattr(source, "read_direct"):
-            found = unconverted[: shape[0]]
+            found = rows.reshape(shape) if self._needs_no_conversion else unconverted[: shape[0]]
             source.read_direct(found, np.s_[start:stop])
+            if self._needs_no_conversion:
+                return
         else:
             found = np.asarray(source[start:stop])
         if found.shape != shape:
@@ -195,5 +204,5 @@ class _Buffers:
         width, source = stream.shape[1], stream.source
         self.num_rows = num_rows
         self.turns = [np.empty(num_rows * width, stream.dtype) for _ in range(num_turns)]
-        stored = num_rows if hasattr(source, "read_direct") else 0
+        stored = num_rows if hasattr(source, "read_direct") and stream.unconverted_row_bytes else 0
         self.unconverted = np.empty((stored, width), source.dtype)
