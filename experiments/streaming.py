@@ -16,7 +16,6 @@ Images are random; ``--fashion-mnist`` takes them from the folder of Debian's pa
 import argparse
 import gzip
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -73,8 +72,10 @@ def net_of(name, npz):
     return net.with_theta(theta)
 
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def resident(what):
+    """Bytes of this process in memory: "VmRSS" now, "VmHWM" at the peak (getrusage inherits that of the parent)."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith(what)))
 
 
 def run(folder, net_name, form, num_samples, dtype, limit, npz, repetitions):
@@ -91,7 +92,7 @@ def run(folder, net_name, form, num_samples, dtype, limit, npz, repetitions):
         else:
             X = file[net_name]["hdf5" if form == "memory" else form]
         v = np.random.default_rng(1).standard_normal(net.num_parameters).astype(dtype)
-        before = peak()
+        before = resident("VmRSS")
         if form == "memory":
             X = X[:num_samples]
         objective = Objective(net, X, y, loss=loss, dtype=dtype, memory_limit=2**40 if form == "memory" else limit)
@@ -104,7 +105,7 @@ def run(folder, net_name, form, num_samples, dtype, limit, npz, repetitions):
             times.append(time.perf_counter() - start)
         plan = objective.plan()
         return {
-            "seconds": float(np.median(times)), "memory": peak() - before, "plan": plan.peak,
+            "seconds": float(np.median(times)), "memory": resident("VmHWM") - before, "plan": plan.peak,
             "kept": plan.partition.rows_of(plan.partition.num_kept) / num_samples,
         }  # fmt: skip
 
