@@ -110,18 +110,19 @@ class MemoryPlan:
 
     Examples
     --------
-    >>> plan = MemoryPlan(Partition(60_000, 5000, 4, 0), block_size=1, data=480_000, kept=127_000_000, kept_rows=0,
-    ...                   chunk=31_750_000, read_ahead=35_280_000, gradient=7_500_000, product=14_400_000,
-    ...                   limit=200_000_000)
+    >>> plan = MemoryPlan(Partition(60_000, 5000, 4, 0), block_size=1, data=480_000, parameters=3_800_000, kept=127_000_000,
+    ...                   kept_rows=0, chunk=31_750_000, read_ahead=35_280_000, gradient=7_500_000,
+    ...                   product=14_400_000, limit=200_000_000)
     >>> print(plan)
     data in memory                            0.5 MB
+    parameters and gradient                   3.8 MB
     linearisation of 20000 samples, kept    127.0 MB
     rows of 0 samples, kept                   0.0 MB
     linearisation of one chunk               31.8 MB
     read-ahead                               35.3 MB
     gradient                                  7.5 MB
     product with 1 vector                    14.4 MB
-    at most at a time                       208.9 MB
+    at most at a time                       212.7 MB
     within the limit of 200.0 MB            194.0 MB
     5000 rows per chunk, 12 chunks, 4 of them kept
     """
@@ -129,6 +130,7 @@ class MemoryPlan:
     partition: Partition
     block_size: int
     data: int  # X, y and sample_weight, as far as they are in memory
+    parameters: int  # theta and the gradient, in the dtype of products
     kept: int  # linearisation that is kept between passes
     kept_rows: int  # rows from a file that are kept between passes
     chunk: int  # linearisation of a chunk that is made anew in each pass
@@ -145,12 +147,13 @@ class MemoryPlan:
     @property
     def peak(self) -> int:
         """What is taken at most at a time: gradient and product are not computed together."""
-        return self.data + self.limited + max(self.gradient, self.product)
+        return self.data + self.parameters + self.limited + max(self.gradient, self.product)
 
     def __str__(self) -> str:
         cut, vectors = self.partition, "1 vector" if self.block_size == 1 else f"{self.block_size} vectors"
         rows = {
             "data in memory": self.data,
+            "parameters and gradient": self.parameters,
             f"linearisation of {cut.rows_of(cut.num_kept)} samples, kept": self.kept,
             f"rows of {cut.rows_of(cut.num_read_once)} samples, kept": self.kept_rows,
             "linearisation of one chunk": self.chunk,

@@ -272,11 +272,12 @@ class Objective:
             partition=cut,
             block_size=k,
             data=self._data.num_bytes,
+            parameters=2 * P * size,
             kept=cut.rows_of(cut.num_kept) * self._bytes_per_sample,
             kept_rows=cut.rows_of(cut.num_read_once) * row_bytes,
             chunk=0 if self.keeps_linearization else cut.rows * self._bytes_per_sample,
             read_ahead=cut.rows * (turns * row_bytes + unconverted_bytes),
-            gradient=(self.lanes + 1) * P * size + 4 * P * 8,  # and vectors of float64 on the way to the result
+            gradient=self.lanes * P * size + 4 * P * 8,  # and vectors of float64 on the way to the result
             product=(accumulators + scratch + 2 * k * P) * size,  # the vectors and their products included
             limit=self.memory_limit,
         )

@@ -16,7 +16,7 @@ from krylovh import GaussNewtonOperator, HessianOperator, Network, Objective
 from test_stream import Sliceable
 
 SAMPLES = 1500
-LIMITS = [0, 320_000, 600_000, 900_000, None]  # bytes; in float64 the linearisation takes 828 kB
+LIMITS = [0, 320_000, 600_000, 870_000, None]  # bytes; in float64 the linearisation takes 828 kB
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def test_what_is_kept_grows_with_the_limit_and_changes_no_bits(stored):
         products += [H @ np.ones(H.shape[0]) for _ in range(3)]
     assert [cut.num_chunks for cut in cuts] == [6] * 5
     assert [cut.num_kept for cut in cuts] == [0, 1, 3, 6, 6]
-    assert [cut.num_read_once for cut in cuts] == [0, 0, 0, 3, 6]
+    assert [cut.num_read_once for cut in cuts] == [0, 0, 0, 2, 6]
     assert all(np.array_equal(product, products[0]) for product in products)
 
 
