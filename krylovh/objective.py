@@ -5,23 +5,31 @@
 with W = sum_n w_n for ``reduction="mean"`` and W = 1 for ``"sum"``.  Sums run over tiles of samples and are divided
 once, at the end, so the cut into tiles and lanes changes nothing but rounding.
 
-The linearisation, what every product at this theta shares, is made once and kept if it fits into ``memory_limit``;
-otherwise products make it anew for one chunk of samples after the other (8 matrix products instead of 6 per dense
-edge), in memory that does not grow with N.
+The linearisation, what every product at this theta shares, is made once and kept for as many samples as fit into
+``memory_limit``; for the others products make it anew, one chunk of samples after the other (8 matrix products instead
+of 6 per dense edge), in memory that does not grow with N.  Samples may lie in memory, in a file or behind any object
+that can be sliced by rows; ``plan`` says what all of it takes.
 """
 
+import copy
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 import krylovh.kernels as kernels
-from krylovh.checks import finite_array
+from krylovh.checks import finite_array, whole_number
+from krylovh.data import Data, read_only
+from krylovh.memory import BUFFER_BYTES, BufferPool, MemoryPlan, partition
 from krylovh.network import Network
-from krylovh.targets import Targets, check_targets
+from krylovh.regularization import check_l2, formula_of
+from krylovh.sources import RowSource
+from krylovh.stream import RowStream
+from krylovh.targets import Targets
 from krylovh.threads import num_lanes, parallel_region
 
 Array = NDArray[Any]
@@ -33,25 +41,19 @@ CHUNK_BYTES = 2**24  # what a lane's share of a chunk takes where the linearisat
 __all__ = ["Chunk", "Objective"]
 
 
+@dataclass(slots=True)
 class Chunk:
     """A run of samples with the arrays that kernels keep of them at one theta (see ``kernels.linearization``)."""
 
-    def __init__(self, objective: "Objective", capacity: int) -> None:
-        net, dtype = objective.net, objective.dtype
-        self.arrays = tuple(np.empty(capacity * net.num_units, dtype) for _ in range(4))  # z, s1, c, g
-        self.curvature = np.empty(capacity * net.widths[-1], dtype)
-        self.scale = np.empty(capacity, dtype)
-        self.start = self.stop = 0
+    start: int
+    stop: int
+    x: Array  # the rows, flat; valid until the next chunk of the pass
+    linearization: tuple[Array, ...]  # z, s1, c, g, q, scale, in the order of the kernels
 
     @property
     def num_rows(self) -> int:
         """Number of samples."""
         return self.stop - self.start
-
-    @property
-    def linearization(self) -> tuple[Array, ...]:
-        """z, s1, c, g, q, scale, in the order of the kernels."""
-        return (*self.arrays, self.curvature, self.scale)
 
 
 class Objective:
@@ -60,9 +62,12 @@ class Objective:
     Parameters
     ----------
     net : Network
-    X : array_like, shape (N, d_0)
-        Copied, so that later changes of the caller's array change nothing.
-    y : array_like
+    X : array_like or source of rows, shape (N, d_0)
+        An array is copied, so that later changes of the caller's array change nothing.  A memory map
+        (``numpy.memmap``), an HDF5 dataset, or another object with ``shape``, ``dtype`` and slices of rows stays where
+        it is and is read in each pass: it must stay open and must not change.  Its rows are checked when they are read
+        for the first time.  A pickle of the objective names the file and opens it again.
+    y : array_like or source
         Labels (N,) of integers in [0, C), or rows (N, C) of probabilities, for ``"softmax_cross_entropy"``; otherwise
         (N, C), or (N,) where the net has one output: in [0, 1] for ``"binary_cross_entropy"``, counts of at least 0
         for ``"poisson"``.
@@ -72,21 +77,24 @@ class Objective:
     reduction : "mean" or "sum"
     l2 : float or array_like, shape (num_parameters,)
         Adds l2/2 theta^2; a scalar covers every parameter, ``l2 * net.weight_mask()`` spares the biases.
-    sample_weight : array_like, shape (N,), optional
-        Weights of at least 0, not all of them 0.
+    sample_weight : array_like or source, shape (N,), optional
+        Weights of at least 0, not all of them 0.  Like y they are read into memory.
     loss_options : dict, optional
         ``{"delta": 1.0}`` for huber.
     dtype : float32 or float64, optional
         What products are computed in; theta's dtype if not given.
     memory_limit : int, optional
-        Bytes that the kept linearisation may take; 4 GiB if not given.
+        Bytes that may be taken by what is kept of a pass and by the buffers of a pass (which take up to 64 MiB
+        whatever the limit); 4 GiB if not given.  Data in memory and the parameters come on top, see :meth:`plan`.
     threads : int, optional
-        How many lanes of samples run side by side; all CPUs of the process if not given.
+        How many lanes of samples run side by side; all CPUs of the process if not given.  Each lane adds up its own
+        gradient: there are no more lanes than fit their gradients into 64 MiB or an eighth of ``memory_limit``.
 
     Raises
     ------
     ValueError, TypeError
-        For an unknown loss, shapes that do not fit, an empty data set, labels out of range, NaN or infinity.
+        For an unknown loss, shapes that do not fit, an empty data set, labels out of range, NaN or infinity; the last
+        two in rows of a file when they are read, at the first value, gradient or product.
 
     Examples
     --------
@@ -101,13 +109,13 @@ class Objective:
     def __init__(
         self,
         net: Network,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: ArrayLike | RowSource,
+        y: ArrayLike | RowSource,
         *,
         loss: str,
         reduction: Reduction = "mean",
         l2: ArrayLike = 0.0,
-        sample_weight: ArrayLike | None = None,
+        sample_weight: ArrayLike | RowSource | None = None,
         loss_options: Mapping[str, float] | None = None,
         dtype: DTypeLike | None = None,
         memory_limit: int | None = None,
@@ -120,33 +128,65 @@ class Objective:
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
         self.net = net
         self.reduction: Reduction = reduction
-        self.X = _read_only(_copy_of("X", X, self.dtype))
-        if self.X.ndim != 2 or self.X.shape[1] != net.widths[0]:
-            raise ValueError(f"X must have shape (N, {net.widths[0]}), got {self.X.shape}")
-        self.num_samples = len(self.X)
-        if self.num_samples == 0:
-            raise ValueError(f"X is an empty data set: at least one sample is needed, got shape {self.X.shape}")
-        self.targets: Targets = check_targets(loss, y, self.num_samples, net.widths[-1], self.dtype, loss_options)
         self.loss = loss
-        self.sample_weight = None if sample_weight is None else self._checked_weights(sample_weight)
-        self._no_weights = _read_only(np.empty(0, self.dtype))  # read-only like all data: one kind of array to compile
-        self.l2 = self._checked_l2(l2)
+        self._data = Data(
+            X, y, net.widths, loss=loss, loss_options=loss_options, sample_weight=sample_weight, dtype=self.dtype
+        )
+        self.l2 = check_l2(l2, net.num_parameters)
         self.memory_limit = DEFAULT_MEMORY_LIMIT if memory_limit is None else int(memory_limit)
         if self.memory_limit < 0:
             raise ValueError(f"memory_limit must be at least 0 bytes, got {memory_limit}")
         self.threads = threads
-        self.lanes = num_lanes(threads, self.num_samples)
-        self._theta = _read_only(net.theta.astype(self.dtype))
+        accumulators = max(BUFFER_BYTES, self.memory_limit // 8) // (self.num_parameters * self.dtype.itemsize)
+        self.lanes = min(num_lanes(threads, self.num_samples), max(1, accumulators))
+        row_bytes, unconverted_bytes = self._data.read_bytes
+        self._partition = partition(
+            self.num_samples,
+            self.lanes,
+            self.lanes * max(self._best_tile, CHUNK_BYTES // self._bytes_per_sample),
+            self.memory_limit,
+            kept_bytes=self._bytes_per_sample,
+            row_bytes=row_bytes,
+            unconverted_bytes=unconverted_bytes,
+            stored_rows=self._data.stored_rows,
+        )
+        self._pool = BufferPool()
+        self._theta = read_only(net.theta.astype(self.dtype))
+        self._forget()
+
+    def _forget(self) -> None:
+        """Start without anything that belongs to one theta."""
         self._lock = threading.Lock()
-        self._kept: Chunk | None = None
+        self._kept: list[tuple[Array, ...]] = []  # linearisation of the first chunks
+        self._whole: Chunk | None = None  # all samples, where they lie in memory and their linearisation is kept
         self._value: float | None = None
         self._gradient: Array | None = None
         self._gradient_is_finite = False
 
     @property
+    def X(self) -> Array | RowStream:
+        """Inputs (N, d_0): an array, or rows of a file that are read by slices."""
+        return self._data.X
+
+    @property
     def y(self) -> Array:
         """The targets as they are used: labels (N,), or values (N, C)."""
         return self.targets.as_given
+
+    @property
+    def targets(self) -> Targets:
+        """Loss and targets in the form of the kernels."""
+        return self._data.targets
+
+    @property
+    def sample_weight(self) -> Array | None:
+        """Weights (N,), if there are any."""
+        return self._data.sample_weight
+
+    @property
+    def num_samples(self) -> int:
+        """Number of samples N."""
+        return len(self._data.X)
 
     @property
     def num_parameters(self) -> int:
@@ -162,8 +202,8 @@ class Objective:
 
     @property
     def keeps_linearization(self) -> bool:
-        """Whether what products share is kept for all samples, or made anew in every product."""
-        return self.num_samples * self._bytes_per_sample <= self.memory_limit
+        """Whether what products share is kept for all samples, or made anew in every product for some or all."""
+        return self._partition.num_kept == self._partition.num_chunks
 
     @property
     def _bytes_per_sample(self) -> int:
@@ -184,12 +224,63 @@ class Objective:
         return self._gradient.copy()
 
     def at(self, theta: ArrayLike) -> "Objective":
-        """Return the same objective at other parameters."""
-        return self._like(self.net.with_theta(finite_array("theta", theta, self.net.theta.dtype)), slice(None))
+        """Return the same objective at other parameters; it shares all data with this one."""
+        other = copy.copy(self)
+        other.net = self.net.with_theta(finite_array("theta", theta, self.net.theta.dtype))
+        other._theta = read_only(other.net.theta.astype(self.dtype))
+        return other
 
     def subset(self, rows: Any) -> "Objective":
-        """Return the objective on some samples: a slice, a mask or positions."""
-        return self._like(self.net, rows)
+        """Return the objective on some samples: a slice, a mask or positions.
+
+        Rows are copied; of samples that are read from a file those of a slice without steps stay there, others are
+        read into memory.
+        """
+        X, y, sample_weight = self._data.subset(rows)
+        return Objective(
+            self.net,
+            X,
+            y,
+            loss=self.loss,
+            reduction=self.reduction,
+            l2=self.l2 if self.l2.size > 1 else float(self.l2.sum()),
+            sample_weight=sample_weight,
+            loss_options={"delta": self.targets.delta} if self.loss == "huber" else None,
+            dtype=self.dtype,
+            memory_limit=self.memory_limit,
+            threads=self.threads,
+        )
+
+    def plan(self, block_size: int = 1) -> MemoryPlan:
+        """Return what memory value, gradient and products with ``block_size`` vectors take; nothing is allocated.
+
+        Examples
+        --------
+        >>> net = Network((784, 256, 128, 10), "tanh")
+        >>> X, y = np.zeros((1000, 784)), np.zeros(1000, int)
+        >>> plan = Objective(net, X, y, loss="softmax_cross_entropy", threads=2, memory_limit=10**7).plan()
+        >>> plan.partition.num_kept, plan.partition.num_chunks, plan.limited, plan.data
+        (0, 1, 12696000, 6280000)
+        """
+        k = whole_number("block_size", block_size, 1)
+        cut, size, P, twin = self._partition, self.dtype.itemsize, self.num_parameters, self.net._twin_size
+        row_bytes, unconverted_bytes = self._data.read_bytes
+        turns = min(2, cut.num_chunks - cut.num_read_once)
+        accumulators = self.lanes * P if k == 1 else (self.lanes + 1) * k * (P + twin)
+        scratch = 3 * self.lanes * self.tile_rows(k) * k * self.net.num_units
+        return MemoryPlan(
+            partition=cut,
+            block_size=k,
+            data=self._data.num_bytes,
+            parameters=2 * P * size,
+            kept=cut.rows_of(cut.num_kept) * self._bytes_per_sample,
+            kept_rows=cut.rows_of(cut.num_read_once) * row_bytes,
+            chunk=0 if self.keeps_linearization else cut.rows * self._bytes_per_sample,
+            read_ahead=cut.rows * (turns * row_bytes + unconverted_bytes),
+            gradient=self.lanes * P * size + 4 * P * 8,  # and vectors of float64 on the way to the result
+            product=(accumulators + scratch + 2 * k * P) * size,  # the vectors and their products included
+            limit=self.memory_limit,
+        )
 
     def formula(self) -> str:
         """Return the resolved objective as text.
@@ -202,14 +293,7 @@ class Objective:
         """
         weight = "" if self.sample_weight is None else "w_n "
         divisor = {"sum": "", "mean": "(1/N) " if self.sample_weight is None else "(1/sum_n w_n) "}[self.reduction]
-        text = f"{divisor}sum_n {weight}{self.targets.formula}, N = {self.num_samples}"
-        if self.l2.size == 0:
-            return text
-        if self.l2.size == 1:
-            return f"{text} + sum_i ({self.l2[0]:.6g}/2) theta_i^2"
-        values = np.unique(self.l2)
-        shown = ", ".join(f"{v:.6g} on {np.count_nonzero(self.l2 == v)}" for v in values[:3])
-        return f"{text} + sum_i (l2_i/2) theta_i^2, l2 = {shown}{' ...' if len(values) > 3 else ''} parameters"
+        return f"{divisor}sum_n {weight}{self.targets.formula}, N = {self.num_samples}{formula_of(self.l2)}"
 
     def digest(self) -> str:
         """Return a SHA-256 over net, theta, data, loss and regulariser: equal for equal objectives."""
@@ -217,7 +301,10 @@ class Objective:
         net = self.net
         sha.update(repr((net.widths, net.activations, net.sources, net.bias, self.loss, self.targets.delta)).encode())
         sha.update(repr((self.reduction, self.dtype.str, self.X.shape)).encode())
-        for array in (self._theta, self.X, self.y, self.l2, self.sample_weight):
+        sha.update(self.dtype.str.encode() + self._theta.data + self.dtype.str.encode())
+        for rows in self._data.blocks(self._partition):
+            sha.update(rows.data)
+        for array in (self.y, self.l2, self.sample_weight):
             sha.update(b"none" if array is None else array.dtype.str.encode() + array.tobytes())
         return sha.hexdigest()
 
@@ -233,31 +320,39 @@ class Objective:
             raise FloatingPointError(f"the loss is {self.value()} at theta: it has no derivatives in {self.dtype}")
         if not self._gradient_is_finite:
             raise FloatingPointError(f"the gradient is not finite at theta in {self.dtype}")
-        if self._kept is not None:
-            yield self._kept
+        if self._whole is not None:
+            yield self._whole
         else:
-            values, no_gradient = np.zeros(self.lanes), np.empty((self.lanes, 0), self.dtype)
-            yield from self._linearized(values, no_gradient)
+            yield from self._pass(self._kept, np.zeros(self.lanes), np.empty((self.lanes, 0), self.dtype))
 
-    def _linearized(self, values: Array, gradient: Array) -> Iterator[Chunk]:
-        """Linearise one chunk after the other, adding up the lanes' losses and gradients."""
-        capacity = self.num_samples
-        if not self.keeps_linearization:
-            capacity = min(capacity, self.lanes * max(self.tile_rows(1), CHUNK_BYTES // self._bytes_per_sample))
-        chunk = Chunk(self, capacity)
-        targets, weights = self.targets, self.sample_weight
-        outputs = self.net.widths[-1]
-        for chunk.start in range(0, self.num_samples, capacity):
-            chunk.stop = min(self.num_samples, chunk.start + capacity)
-            rows = slice(chunk.start, chunk.stop)
+    def _pass(self, kept: list[tuple[Array, ...]], values: Array, gradient: Array) -> Iterator[Chunk]:
+        """Go through all chunks; linearise those that are not in ``kept``, adding up the lanes' losses and gradients.
+
+        The first of them are put into ``kept``; the others share one buffer, one after the other.
+        """
+        cut, buffer = self._partition, None
+        for i, ((start, stop), x) in enumerate(zip(cut.spans, self._data.blocks(cut), strict=True)):
+            if i < len(kept):
+                yield Chunk(start, stop, x, kept[i])
+                continue
+            if i < cut.num_kept:
+                kept.append(linearization := self._allocated(stop - start))
+            else:
+                buffer = buffer or self._pool.take(lambda: self._allocated(cut.rows))
+                linearization = buffer
             with parallel_region() as parallel:
                 kernels.linearize(
-                    parallel, self.lanes, self.tile_rows(1), *self.network_arguments, *self.data_of(chunk),
-                    targets.labels[rows], targets.values[chunk.start * outputs : chunk.stop * outputs],
-                    self._no_weights if weights is None else weights[rows], targets.code, targets.delta,
-                    *chunk.linearization, values, gradient,
+                    parallel, self.lanes, self.tile_rows(1), *self.network_arguments, x, stop - start,
+                    *self._data.targets_of(start, stop), *linearization, values, gradient,
                 )  # fmt: skip
-            yield chunk
+            yield Chunk(start, stop, x, linearization)
+        if buffer:
+            self._pool.give_back(buffer)
+
+    def _allocated(self, rows: int) -> tuple[Array, ...]:
+        """Return room for the linearisation of a number of samples."""
+        sizes = [self.net.num_units] * 4 + [self.net.widths[-1], 1]  # z, s1, c, g, q, scale
+        return tuple(np.empty(rows * size, self.dtype) for size in sizes)
 
     @property
     def network_arguments(self) -> tuple[Array, ...]:
@@ -266,31 +361,35 @@ class Objective:
 
     def data_of(self, chunk: Chunk) -> tuple[Array, int]:
         """Return the flat data of a chunk and its number of rows, in the order of the kernels."""
-        return self.X[chunk.start : chunk.stop].ravel(), chunk.num_rows
+        return chunk.x, chunk.num_rows
 
     def tile_rows(self, k: int) -> int:
         """Return how many samples pass through all layers together, for blocks of ``k`` vectors.
 
         Small nets want their tile in the second-level cache, wide ones long matrix products.
         """
+        share = -(-self._partition.rows // self.lanes)
+        return min(self._best_tile, share)
+
+    @property
+    def _best_tile(self) -> int:
         # Measured over widths of 10 to 1024: a tile of about 128 rows for small nets, of 256 to 512 for wide ones.
         mean_width = self.net.num_units / self.net.depth
-        tile = 128 if mean_width < 48 else 256 if mean_width < 512 else 512
-        share = -(-self.num_samples // self.lanes)
-        return min(tile, share)
+        return 128 if mean_width < 48 else 256 if mean_width < 512 else 512
 
     def _evaluate(self) -> None:
         """Run forward and backward pass; fill value, gradient and, where it fits, the linearisation."""
         with self._lock:
             if self._value is not None:
                 return
-            values = np.zeros(self.lanes)
+            kept: list[tuple[Array, ...]] = []
+            values, gradient = np.zeros(self.lanes), np.zeros(self.num_parameters)
             shares = np.zeros((self.lanes, self.num_parameters), self.dtype)
-            for chunk in self._linearized(values, shares):
-                if self.keeps_linearization:
-                    self._kept = chunk
+            for _ in self._pass(kept, values, shares):
+                gradient += shares.sum(axis=0, dtype=np.float64)  # chunk by chunk, whatever the dtype of products
+                shares[:] = 0
             theta = self._theta.astype(np.float64)
-            gradient = shares.sum(axis=0, dtype=np.float64) / self.total
+            gradient /= self.total
             value = float(values.sum()) / self.total
             with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, and operators refuse it
                 if self.l2.size:
@@ -298,65 +397,20 @@ class Objective:
                     value += 0.5 * float(np.sum(self.l2 * theta * theta))
                 self._gradient = gradient.astype(self.dtype)
             self._gradient_is_finite = bool(np.isfinite(self._gradient).all())
+            self._kept = kept
+            if isinstance(self.X, np.ndarray) and self.keeps_linearization:
+                self._whole = Chunk(0, self.num_samples, self.X.ravel(), kept[0])
             self._value = value
-
-    def _like(self, net: Network, rows: Any) -> "Objective":
-        return Objective(
-            net,
-            self.X[rows],
-            self.y[rows],
-            loss=self.loss,
-            reduction=self.reduction,
-            l2=self.l2 if self.l2.size > 1 else float(self.l2.sum()),
-            sample_weight=None if self.sample_weight is None else self.sample_weight[rows],
-            loss_options={"delta": self.targets.delta} if self.loss == "huber" else None,
-            dtype=self.dtype,
-            memory_limit=self.memory_limit,
-            threads=self.threads,
-        )
-
-    def _checked_weights(self, sample_weight: ArrayLike) -> Array:
-        weights = _read_only(_copy_of("sample_weight", sample_weight, self.dtype))
-        if weights.shape != (self.num_samples,):
-            raise ValueError(f"sample_weight must have shape ({self.num_samples},), got {weights.shape}")
-        if weights.min() < 0:
-            raise ValueError(f"sample_weight must be at least 0, got {weights.min()} at index {weights.argmin()}")
-        if weights.max() == 0:
-            raise ValueError("sample_weight must not be 0 on every sample")
-        return weights
-
-    def _checked_l2(self, l2: ArrayLike) -> NDArray[np.float64]:
-        """Return no number, one, or one per parameter; in float64 whatever the dtype of products."""
-        values = _copy_of("l2", l2, np.float64)
-        if values.size and values.min() < 0:
-            raise ValueError(f"l2 must be at least 0, got {values.min()}")
-        if values.ndim == 0:
-            return _read_only(np.empty(0) if not values.any() else values.reshape(1))
-        if values.shape != (self.num_parameters,):
-            raise ValueError(f"l2 must be a scalar or have shape ({self.num_parameters},), got {values.shape}")
-        return _read_only(values)
 
     def __repr__(self) -> str:
         return f"Objective({self.net!r}, {self.formula()}, {self.dtype})"
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        state.update(_lock=None, _kept=None, _value=None, _gradient=None)
-        return state
+        own = ("_lock", "_kept", "_whole", "_value", "_gradient", "_gradient_is_finite")  # of one theta
+        return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock = threading.Lock()
-        data = (self.X, self._theta, self.targets.labels, self.targets.values, self.l2, self._no_weights)
-        for array in (*data, *([] if self.sample_weight is None else [self.sample_weight])):
-            _read_only(array)  # copies and pickles of arrays can be written again
-
-
-def _copy_of(name: str, value: Any, dtype: DTypeLike) -> Array:
-    array = finite_array(name, value, dtype)
-    return array.copy() if np.shares_memory(array, value) else array
-
-
-def _read_only(array: Array) -> Array:
-    array.flags.writeable = False
-    return array
+        self._forget()
+        for array in (self._theta, self.l2):
+            read_only(array)  # copies and pickles of arrays can be written again

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 import krylovh.kernels as kernels
 from krylovh.checks import finite_array
+from krylovh.sources import RowSource, in_memory
 
 __all__ = ["Targets", "check_targets"]
 
@@ -40,18 +41,24 @@ class Targets:
 
 
 def check_targets(
-    loss: str, y: ArrayLike, num_samples: int, num_outputs: int, dtype: DTypeLike, options: Mapping[str, float] | None
+    loss: str,
+    y: ArrayLike | RowSource,
+    num_samples: int,
+    num_outputs: int,
+    dtype: DTypeLike,
+    options: Mapping[str, float] | None,
 ) -> Targets:
     """Return copies of the targets, checked against the loss; ValueError with argument, value and bound otherwise."""
     if loss not in kernels.LOSSES:
         raise ValueError(f"unknown loss {loss!r}; known are {', '.join(kernels.LOSSES)}")
     delta = _delta(loss, options)
+    given: Any = in_memory("y", y)
     labels, values = np.empty(0, np.int64), np.empty(0, dtype)
     formula = _FORMULAS[loss].format(delta=delta)
-    if loss == "softmax_cross_entropy" and np.ndim(y) == 1:
-        labels = _labels(y, num_samples, num_outputs)
+    if loss == "softmax_cross_entropy" and np.ndim(given) == 1:
+        labels = _labels(given, num_samples, num_outputs)
     else:
-        values = _values(loss, y, num_samples, num_outputs, dtype)
+        values = _values(loss, given, num_samples, num_outputs, dtype)
         if loss == "softmax_cross_entropy":
             formula = "-sum_c y_nc log softmax(z_n)[c]"
     for array in (labels, values):

@@ -13,7 +13,10 @@ import krylovh
 PACKAGE = Path(krylovh.__file__).parent
 KERNELS = Path(krylovh.kernels.__file__).parent
 
-MODEL = ["kernels", "threads", "targets", "network", "objective", "operators", "exact"]
+MODEL = [
+    "kernels", "threads", "sources", "memory", "stream", "regularization", "targets", "data",
+    "network", "objective", "operators", "exact",
+]  # fmt: skip
 SHARED = ["checks", "blas", "progress"]
 ALGORITHM = ["results", "krylov", "stochastic"]
 
@@ -23,9 +26,15 @@ ALLOWED = {
     "checks": set(),
     "blas": set(),
     "threads": {"checks", "blas"},
-    "targets": {"kernels", "checks"},
+    "sources": set(),
+    "memory": set(),
+    "stream": {"memory", "sources"},
+    "regularization": {"checks"},
+    "targets": {"kernels", "checks", "sources"},
+    "data": {"checks", "memory", "sources", "stream", "targets"},
     "network": {"kernels", "checks", "threads"},
-    "objective": {"kernels", "checks", "threads", "targets", "network"},
+    "objective": {"kernels", "checks", "threads", "memory", "sources", "stream", "regularization", "targets", "data",
+                  "network"},
     "operators": {"kernels", "checks", "threads", "network", "objective"},
     "progress": set(),
     "exact": {"objective", "operators", "progress"},
@@ -35,7 +44,7 @@ ALLOWED = {
     "storage": {"results", "network", "objective"},
     "plotting": {"results"},
     "cli": {"plotting", "storage", *MODEL, *SHARED, *ALGORITHM} - {"kernels"},
-}
+}  # fmt: skip
 EXCEPTIONS = {("network", "storage")}  # Network.save and Network.load, imported when they are called
 OUTSIDE_OF_KERNELS = {"numpy", "numba", "llvmlite"}
 
