@@ -23,8 +23,9 @@ def loss(parameters, X, labels):
 
 
 def ways(problem):
-    """Each way as a function to be mapped and compiled, and the arrays that it keeps: they are arguments, since
-    constants of that size slow the compiler down.
+    """Return each way as a function to be mapped and compiled, and the arrays that it keeps.
+
+    They are arguments, since constants of that size slow the compiler down.
     """
     X, labels, theta = problem.data()
     X, labels = jnp.asarray(X), jnp.asarray(labels)

@@ -32,9 +32,15 @@ def products(problem, k):
 
 
 def hessians(problem):
+    """The full matrix, and one matrix product of order 2000 in the BLAS that the kernels use, on all threads."""
     objective = objective_of(problem)
     objective.gradient()
-    return {"hessian_matrix": Candidate(lambda: krylovh.hessian_matrix(objective))}
+    A, B = (np.asfortranarray(np.random.default_rng(0).random((2000, 2000)), problem.dtype) for _ in range(2))
+    gemm = scipy.linalg.get_blas_funcs("gemm", (A, B))
+    return {
+        "hessian_matrix": Candidate(lambda: krylovh.hessian_matrix(objective)),
+        "gemm": Candidate(lambda: gemm(1.0, A, B)),
+    }
 
 
 def structure(problem):
@@ -49,10 +55,3 @@ def structure(problem):
         "gradient": Candidate(lambda: objective.at(theta).gradient()),
         "obd_diagonal": Candidate(lambda: krylovh.obd_diagonal(objective.at(theta))),
     }
-
-
-def gemm(problem, order):
-    """One matrix product of the given order in the BLAS that the kernels use, on all threads."""
-    A, B = (np.asfortranarray(np.random.default_rng(0).random((order, order)), problem.dtype) for _ in range(2))
-    routine = scipy.linalg.get_blas_funcs("gemm", (A, B))
-    return {"gemm": Candidate(lambda: routine(1.0, A, B))}

@@ -18,6 +18,7 @@ class Problem(NamedTuple):
 
     @property
     def num_parameters(self):
+        """Length of theta."""
         return sum(b * (a + 1) for a, b in itertools.pairwise(self.widths))
 
     @property
@@ -56,7 +57,7 @@ class Candidate(NamedTuple):
     rows: Callable[[Any], np.ndarray] = np.asarray
 
 
-def matrix_by_chunks(num_parameters, dtype, ways, sizes=(16, 64, 256)):
+def matrix_by_chunks(num_parameters, dtype, ways, sizes=(32, 128)):
     """Write a matrix in chunks of rows, in the way and with the size of chunk that were fastest on one chunk.
 
     ``ways`` maps names to functions that take unit vectors (c, P) and return their products (c, P).

@@ -1,5 +1,9 @@
-"""torch.func: forward over reverse, the same linearised once, and reverse over reverse with its graph kept."""
+"""torch.func: forward over reverse, the same linearised once and compiled, and the kept reverse over reverse."""
 
+import warnings
+from functools import partial
+
+import torch
 from torch.func import grad, jvp, linearize, vjp, vmap
 
 from .problem import Candidate, matrix_by_chunks
@@ -10,7 +14,9 @@ from .torch_model import loss_of, row_of, rows_of, tensors
 def ways(problem):
     loss, parameters = loss_of(problem)
     gradient = grad(loss, argnums=tuple(range(len(parameters))))
-    _, linear = linearize(gradient, *parameters)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Attempted to insert a get_attr Node")  # torch's own remark on its tracing
+        _, linear = linearize(gradient, *parameters)
     _, transposed = vjp(gradient, *parameters)
     return {
         "jvp of grad": lambda *v: jvp(gradient, parameters, v)[1],
@@ -19,16 +25,17 @@ def ways(problem):
     }
 
 
-def candidate(way, blocks, rows):
-    return Candidate(lambda: way(*blocks), rows)
-
-
 def products(problem, k):
-    blocks = tensors(problem.split(problem.vectors(k)))
+    torch.compiler.reset()  # what was compiled for other nets counts against a limit
+    blocks, rows = tensors(problem.split(problem.vectors(k))), rows_of
+    functions = ways(problem)
     if k == 1:
-        v = [block[0] for block in blocks]
-        return {name: candidate(way, v, row_of) for name, way in ways(problem).items()}
-    return {f"{name}, vmap": candidate(vmap(way), blocks, rows_of) for name, way in ways(problem).items()}
+        blocks, rows = [block[0] for block in blocks], row_of
+    else:
+        functions = {f"{name}, vmap": vmap(way) for name, way in functions.items()}
+    linear = next(name for name in functions if name.startswith("linearize"))
+    functions[f"{linear}, compiled"] = torch.compile(functions[linear])
+    return {name: Candidate(partial(function, *blocks), rows) for name, function in functions.items()}
 
 
 def hessians(problem):

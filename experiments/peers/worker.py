@@ -30,6 +30,7 @@ class Worker:
         theirs.close()
 
     def call(self, name, *arguments):
+        """Run a method there and return its result; ToolError with the text of what it raised."""
         self._pipe.send((name, arguments))
         succeeded, result = self._pipe.recv()
         if not succeeded:
@@ -37,6 +38,7 @@ class Worker:
         return result
 
     def close(self):
+        """Let the process end."""
         self._pipe.close()
         self._process.wait()
 
@@ -58,8 +60,12 @@ class _Served:
         return list(self.candidates)
 
     def result(self, name):
+        """Run once; return the result and the seconds that it took."""
         candidate = self.candidates[name]
-        return np.atleast_2d(candidate.rows(candidate.run()))
+        start = perf_counter()
+        result = candidate.run()
+        seconds = perf_counter() - start
+        return np.atleast_2d(candidate.rows(result)), seconds
 
     def seconds(self, name, repetitions):
         """Time per run, over a burst of runs; the first of several wakes the threads and is not counted."""
