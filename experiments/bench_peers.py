@@ -16,7 +16,7 @@ import numpy as np
 from peers.problem import Problem
 from peers.race import Race, best_peer, fastest_of
 from rich.console import Console
-from tables import ResultTable
+from tables import WIDTH, ResultTable
 
 TOOLS = {
     "krylovh": "krylovh_operator",
@@ -146,7 +146,7 @@ def main():
     if not 1 <= arguments.threads <= len(cpus):
         parser.error(f"--threads must be in 1 ... {len(cpus)}, the CPUs of this process, got {arguments.threads}")
     os.sched_setaffinity(0, cpus[: arguments.threads])  # handed on to the tools' processes
-    console = Console(highlight=False)
+    console = Console(width=WIDTH, highlight=False)
     race = Race(TOOLS, console, arguments.quick)
     some = slice(1) if arguments.quick else slice(None)
     tables = [products(race, NETS[some]), full_hessians(race, MATRIX_NETS[some]), structure(race, NETS[1])]
@@ -155,7 +155,7 @@ def main():
     for fact in facts:
         console.print(fact)
     for table in tables:
-        table.facts = facts
+        table.facts = facts if table.name != "structure" else facts[:1]
         table.show(console)
         table.write(arguments.output)
         if arguments.readme:

@@ -16,7 +16,7 @@ from math import nan
 import numpy as np
 import scipy.linalg
 from rich.console import Console
-from tables import ResultTable
+from tables import WIDTH, ResultTable
 
 from krylovh import HessianOperator, Network, Objective
 from krylovh.storage.provenance import environment
@@ -84,7 +84,7 @@ def main():
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--blocks", type=int, nargs="+", default=[1, 4, 16])
     arguments = parser.parse_args()
-    console = Console()
+    console = Console(width=WIDTH)
     info = thread_info()
     for blas in info["blas"]:
         console.print(f"{blas['prefix']} {blas['version']} {blas['architecture']}, {blas['num_threads']} threads")

@@ -12,6 +12,9 @@ import rich.table
 from krylovh.storage.provenance import environment
 
 
+WIDTH = 200  # characters of the terminal or file that tables are shown on: none is cut off
+
+
 @dataclass
 class ResultTable:
     """Rows of values under named columns; ``columns`` maps a title to the format of its values."""

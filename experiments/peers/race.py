@@ -46,7 +46,7 @@ class Race:
 
     def facts(self):
         """Return each tool's version and threads as text."""
-        return [worker.call("facts") for worker in self.workers.values()]
+        return list(dict.fromkeys(worker.call("facts") for worker in self.workers.values()))
 
     def close(self):
         """End the tools' processes."""
