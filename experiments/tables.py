@@ -11,7 +11,6 @@ import rich.table
 
 from krylovh.storage.provenance import environment
 
-
 WIDTH = 200  # characters of the terminal or file that tables are shown on: none is cut off
 
 
