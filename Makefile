@@ -1,6 +1,7 @@
 # Every target sets up what it needs by itself, in .venv.
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -25,6 +26,12 @@ $(VENV)/.dev: $(VENV)/.base pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
+# What the benchmark compares with, in an environment of its own
+$(PEERS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --editable . torch==2.13.0 jax curvlinops-for-pytorch pyhessian
+	@touch $@
+
 demo: $(VENV)/.demo  ## The Hessian spectrum of a trained net, next to the exact one: a table, demo.h5 and demo.png
 	$(BIN)/krylovh demo
 
@@ -42,8 +49,12 @@ lint: $(VENV)/.dev  ## Style and formatting
 types: $(VENV)/.dev  ## Types, mypy strict
 	$(BIN)/mypy
 
-bench: $(VENV)/.demo  ## Speed of products as a share of the machine's matrix product; writes bench.h5
-	env -u OPENBLAS_NUM_THREADS -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python experiments/bench_products.py
+# As every tool finds the machine by itself: no limits on threads or kernels from outside
+BENCH := env -u OMP_NUM_THREADS -u MKL_NUM_THREADS -u OPENBLAS_NUM_THREADS -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
+
+bench: $(PEERS)/.ready  ## Speed against the machine's matrix product, and against torch, JAX, curvlinops, PyHessian; writes bench.h5
+	$(BENCH) $(PEERS)/bin/python experiments/bench_products.py
+	$(BENCH) $(PEERS)/bin/python experiments/bench_peers.py
 
 wheel: $(VENV)/.base  ## Build the wheel, install it into a clean environment and run the tests outside of the tree
 	rm -rf dist build .venv-wheel
@@ -54,4 +65,4 @@ wheel: $(VENV)/.base  ## Build the wheel, install it into a clean environment an
 	cd dist/outside && OPENBLAS_NUM_THREADS=1 ../../.venv-wheel/bin/python -m pytest tests/operators tests/test_command_line.py -m 'not full' -p no:cacheprovider
 
 clean:  ## Remove environments and outputs
-	rm -rf $(VENV) .venv-wheel build dist demo.h5 demo.png bench.h5
+	rm -rf $(VENV) $(PEERS) .venv-wheel build dist demo.h5 demo.png bench.h5
