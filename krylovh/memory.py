@@ -110,8 +110,8 @@ class MemoryPlan:
 
     Examples
     --------
-    >>> plan = MemoryPlan(Partition(60_000, 5000, 4, 0), block_size=1, data=480_000, parameters=3_800_000, kept=127_000_000,
-    ...                   kept_rows=0, chunk=31_750_000, read_ahead=35_280_000, gradient=7_500_000,
+    >>> plan = MemoryPlan(Partition(60_000, 5000, 4, 0), block_size=1, data=480_000, parameters=3_800_000,
+    ...                   kept=127_000_000, kept_rows=0, chunk=31_750_000, read_ahead=35_280_000, gradient=7_500_000,
     ...                   product=14_400_000, limit=200_000_000)
     >>> print(plan)
     data in memory                            0.5 MB
