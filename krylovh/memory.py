@@ -8,12 +8,13 @@ memory, which a thread of its own does ahead of use.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 BUFFER_BYTES = 2**26  # what buffers may take however small the limit is
+WHOLE_ROWS = 2**17  # rows of one chunk where all is kept: chunks are added up in float64, lanes of a chunk are not
 
 __all__ = ["BufferPool", "MemoryPlan", "Partition", "partition"]
 
@@ -85,7 +86,8 @@ def partition(
     Partition(num_samples=1000, rows=100, num_kept=6, num_read_once=0)
     """
     if not row_bytes and num_samples * kept_bytes <= limit:
-        return Partition(num_samples, num_samples, 1, 0)
+        whole = Partition(num_samples, -(-num_samples // -(-num_samples // WHOLE_ROWS)), 0, 0)
+        return replace(whole, num_kept=whole.num_chunks)
     read_bytes = 2 * row_bytes + unconverted_bytes
     room = max(BUFFER_BYTES, limit // 4)
     rows = min(num_samples, max(lanes, min(rows, room // (kept_bytes + read_bytes))))
@@ -110,8 +112,8 @@ class MemoryPlan:
 
     Examples
     --------
-    >>> plan = MemoryPlan(Partition(60_000, 5000, 4, 0), block_size=1, data=480_000, parameters=3_800_000, kept=127_000_000,
-    ...                   kept_rows=0, chunk=31_750_000, read_ahead=35_280_000, gradient=7_500_000,
+    >>> plan = MemoryPlan(Partition(60_000, 5000, 4, 0), block_size=1, data=480_000, parameters=3_800_000,
+    ...                   kept=127_000_000, kept_rows=0, chunk=31_750_000, read_ahead=35_280_000, gradient=7_500_000,
     ...                   product=14_400_000, limit=200_000_000)
     >>> print(plan)
     data in memory                            0.5 MB
