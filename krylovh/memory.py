@@ -8,12 +8,13 @@ memory, which a thread of its own does ahead of use.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 BUFFER_BYTES = 2**26  # what buffers may take however small the limit is
+WHOLE_ROWS = 2**17  # rows of one chunk where all is kept: chunks are added up in float64, lanes of a chunk are not
 
 __all__ = ["BufferPool", "MemoryPlan", "Partition", "partition"]
 
@@ -85,7 +86,8 @@ def partition(
     Partition(num_samples=1000, rows=100, num_kept=6, num_read_once=0)
     """
     if not row_bytes and num_samples * kept_bytes <= limit:
-        return Partition(num_samples, num_samples, 1, 0)
+        whole = Partition(num_samples, -(-num_samples // -(-num_samples // WHOLE_ROWS)), 0, 0)
+        return replace(whole, num_kept=whole.num_chunks)
     read_bytes = 2 * row_bytes + unconverted_bytes
     room = max(BUFFER_BYTES, limit // 4)
     rows = min(num_samples, max(lanes, min(rows, room // (kept_bytes + read_bytes))))

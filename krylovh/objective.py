@@ -158,7 +158,7 @@ class Objective:
         """Start without anything that belongs to one theta."""
         self._lock = threading.Lock()
         self._kept: list[tuple[Array, ...]] = []  # linearisation of the first chunks
-        self._whole: Chunk | None = None  # all samples, where they lie in memory and their linearisation is kept
+        self._whole: Chunk | None = None  # all samples, if they lie in memory and all is kept in one chunk
         self._value: float | None = None
         self._gradient: Array | None = None
         self._gradient_is_finite = False
@@ -309,7 +309,9 @@ class Objective:
         return sha.hexdigest()
 
     def chunks(self) -> Iterator[Chunk]:
-        """Go through all samples with their linearisation: once as a whole if it is kept, else chunk by chunk.
+        """Go through all samples with their linearisation, chunk by chunk: in one chunk if all of it is kept.
+
+        Chunks of samples in memory have at most 131,072 rows, so that float32 sums over more of them stay accurate.
 
         Raises
         ------
@@ -398,7 +400,7 @@ class Objective:
                 self._gradient = gradient.astype(self.dtype)
             self._gradient_is_finite = bool(np.isfinite(self._gradient).all())
             self._kept = kept
-            if isinstance(self.X, np.ndarray) and self.keeps_linearization:
+            if isinstance(self.X, np.ndarray) and self.keeps_linearization and len(kept) == 1:
                 self._whole = Chunk(0, self.num_samples, self.X.ravel(), kept[0])
             self._value = value
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import krylovh.objective
+import oracles
 from cases import problem
 from krylovh import GaussNewtonOperator, HessianOperator, Network, Objective
 from test_stream import Sliceable
@@ -195,3 +196,21 @@ def test_a_closed_file_is_named(tmp_path):
         objective.value()
     with pytest.raises(ValueError, match="y is a dataset of an HDF5 file that is closed"):
         Objective(Network((2, 1), "tanh"), np.ones((5, 2)), y, loss="squared_error")
+
+
+@pytest.mark.parametrize("limit", [None, 0])
+def test_a_million_samples_add_up_in_float32(limit):
+    rng = np.random.default_rng(3)
+    count = 1_000_000
+    X, y = rng.standard_normal((count, 3)).astype(np.float32), rng.integers(0, 2, count)
+    theta = rng.standard_normal(8).astype(np.float32)
+    net = Network((3, 2), ["identity"], theta)
+    objective = Objective(net, X, y, loss="softmax_cross_entropy", memory_limit=limit, threads=1)
+    weights, biases = oracles.split(net, theta.astype(float))
+    p = oracles.softmax(X.astype(float) @ weights[1, 0].T + biases[1])
+    slope = p - np.eye(2)[y]
+    expected = np.concatenate([(slope.T @ X.astype(float)).ravel(), slope.sum(0)]) / count
+    bound = np.finfo(np.float32).eps * np.log2(count)
+    assert np.linalg.norm(objective.gradient() - expected) <= bound * np.linalg.norm(expected)
+    value = -np.log(p[np.arange(count), y]).mean()
+    assert objective.value() == pytest.approx(value, rel=1e-8)
