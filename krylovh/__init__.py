@@ -17,6 +17,7 @@ _HOME = {
     "EmpiricalFisherOperator": "operators",
     "MonteCarloFisherOperator": "operators",
     "JacobianOperator": "operators",
+    "KFACOperator": "operators",
     "gauss_newton_matrix": "exact",
     "hessian_matrix": "exact",
     "Status": "results",
@@ -40,6 +41,7 @@ __all__ = [
     "GaussNewtonOperator",
     "HessianOperator",
     "JacobianOperator",
+    "KFACOperator",
     "MonteCarloFisherOperator",
     "Network",
     "Objective",
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
         GaussNewtonOperator,
         HessianOperator,
         JacobianOperator,
+        KFACOperator,
         MonteCarloFisherOperator,
         ResidualOperator,
     )

@@ -106,14 +106,16 @@ def split(net, theta):
     return weights, biases
 
 
-def outputs_and_slopes(net, theta, X):
+def outputs_and_slopes(net, theta, X, *, added_before=None, added_after=None):
+    """Outputs and slopes of all layers; {layer: shift} is added before or after the activation of that layer."""
+    before, after = added_before or {}, added_after or {}
     weights, biases = split(net, theta)
-    z, slopes = [X], [None]
+    z, slopes = [X + after.get(0, 0.0)], [None]
     for l in range(1, len(net.widths)):
         a = sum(z[m] @ weights[l, m].T if kind == "dense" else z[m] for m, kind in net.sources[l - 1])
-        a = a + biases.get(l, 0.0)
+        a = a + biases.get(l, 0.0) + before.get(l, 0.0)
         value, slope = ACTIVATIONS[net.activations[l - 1]](a)
-        z.append(value)
+        z.append(value + after.get(l, 0.0))
         slopes.append(slope)
     return z, slopes
 
@@ -160,3 +162,24 @@ def gauss_newton_matrix(net, theta, X, y, *, loss, reduction="mean", l2=0.0, sam
     w = np.ones(N) if sample_weight is None else sample_weight
     total = w.sum() if reduction == "mean" else 1.0
     return np.einsum("pnc,cnd,qnd,n->pq", J, Q, J, w / total) + np.diag(l2 * np.ones(P))
+
+
+def kronecker_factors(net, theta, X, y, *, loss, reduction="mean", sample_weight=None):
+    """{layer: (A, B)}: weighted mean of inputs' outer products; sum of ``J' Q J``, J = dz_L/da_l, over the total."""
+    step = 1e-30
+    w = np.ones(len(X)) if sample_weight is None else sample_weight
+    total = w.sum() if reduction == "mean" else 1.0
+    z = outputs_and_slopes(net, theta, X)[0]
+    Q = np.array([LOSSES[loss](z[-1] + 1j * step * e, y)[1].imag / step for e in np.eye(net.widths[-1])])  # (C, N, C)
+    factors = {}
+    for l in range(1, len(net.widths)):
+        shifts = 1j * step * np.eye(net.widths[l])
+        J = [outputs_and_slopes(net, theta, X, added_before={l: e})[0][-1].imag / step for e in shifts]  # (d, N, C)
+        B = np.einsum("inc,cnd,jnd,n->ij", J, Q, J, w / total)
+        inputs = [z[m] for m, kind in net.sources[l - 1] if kind == "dense"]
+        if net.bias[l - 1]:
+            inputs.append(np.ones((len(X), 1)))
+        if inputs:
+            inputs = np.hstack(inputs)
+            factors[l] = inputs.T @ (w[:, None] * inputs) / w.sum(), B
+    return factors

@@ -10,6 +10,7 @@ from krylovh.operators.curvature import (
 )
 from krylovh.operators.fisher import EmpiricalFisherOperator, MonteCarloFisherOperator
 from krylovh.operators.jacobian import JacobianOperator
+from krylovh.operators.kfac import InverseKFACOperator, KFACOperator
 
 __all__ = [
     "BlockOperator",
@@ -18,7 +19,9 @@ __all__ = [
     "EmpiricalFisherOperator",
     "GaussNewtonOperator",
     "HessianOperator",
+    "InverseKFACOperator",
     "JacobianOperator",
+    "KFACOperator",
     "MonteCarloFisherOperator",
     "ResidualOperator",
 ]

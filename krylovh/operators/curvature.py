@@ -16,6 +16,7 @@ from scipy.sparse.linalg import LinearOperator
 import krylovh.kernels as kernels
 from krylovh.objective import Chunk, Objective
 from krylovh.operators.passes import OutputCurvature, Passes, Tables
+from krylovh.operators.real_symmetric import RealSymmetricOperator
 
 if TYPE_CHECKING:
     from krylovh.operators.blocks import BlockOperator
@@ -277,7 +278,7 @@ class ResidualOperator(CurvatureOperator):
 class DampedOperator(LinearOperator):  # type: ignore[misc]
     """``A + damping * I`` for a curvature operator A."""
 
-    def __init__(self, operator: CurvatureOperator, damping: float) -> None:
+    def __init__(self, operator: CurvatureOperator | RealSymmetricOperator, damping: float) -> None:
         if not np.isfinite(damping):
             raise ValueError(f"damping must be finite, got {damping}")
         super().__init__(operator.dtype, operator.shape)
