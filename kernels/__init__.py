@@ -1,14 +1,19 @@
 """Array-only kernels, compiled by Numba: they know flat arrays and integer tables, and nothing of the library above.
 
 ``linearize`` evaluates a net on data and keeps what products need; ``curvature_product`` applies the Hessian or the
-Gauss-Newton matrix to a block of vectors.  One compilation (per dtype) serves every net.
+Gauss-Newton matrix to a block of vectors; ``add_face_products`` and ``add_face_squares`` add up blocks of full
+matrices.  One compilation (per dtype) serves every net.
 """
 
 from .activations import ACTIVATIONS
+from .face_splitting import add_face_products, add_face_squares
 from .forward import forward
 from .jit import JIT_DISABLED, SOURCE_DIGEST
 from .linearization import linearize
 from .losses import LOSSES
 from .product import curvature_product
 
-__all__ = ["ACTIVATIONS", "JIT_DISABLED", "LOSSES", "SOURCE_DIGEST", "curvature_product", "forward", "linearize"]
+__all__ = [
+    "ACTIVATIONS", "JIT_DISABLED", "LOSSES", "SOURCE_DIGEST",
+    "add_face_products", "add_face_squares", "curvature_product", "forward", "linearize",
+]  # fmt: skip

@@ -28,7 +28,7 @@ ALLOWED = {
     "objective": {"kernels", "checks", "threads", "targets", "network"},
     "operators": {"kernels", "checks", "threads", "objective"},
     "progress": set(),
-    "exact": {"objective", "operators", "progress"},
+    "exact": {"kernels", "checks", "blas", "threads", "network", "objective", "operators", "progress"},
     "results": set(),
     "krylov": {"progress", "results", "blas", "checks"},
     "stochastic": {"progress", "results", "krylov", "blas", "checks"},

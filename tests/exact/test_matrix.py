@@ -7,7 +7,7 @@ from krylovh.kernels import LOSSES
 import oracles
 from cases import TOPOLOGIES, problem
 from krylovh import hessian_matrix
-from krylovh.exact import BLOCK, gauss_newton_matrix
+from krylovh.exact.matrix import BLOCK, gauss_newton_matrix
 
 TOLERANCE = {np.float64: 1e-13, np.float32: 5e-6}
 DTYPES = pytest.mark.parametrize("dtype", [np.float64, np.float32])
