@@ -6,7 +6,7 @@ matrices.  One compilation (per dtype) serves every net.
 """
 
 from .activations import ACTIVATIONS
-from .face_splitting import add_face_products, add_face_squares
+from .face_splitting import add_face_products, add_face_squares, mirror_face_squares
 from .forward import forward
 from .jit import JIT_DISABLED, SOURCE_DIGEST
 from .linearization import linearize
@@ -16,4 +16,5 @@ from .product import curvature_product
 __all__ = [
     "ACTIVATIONS", "JIT_DISABLED", "LOSSES", "SOURCE_DIGEST",
     "add_face_products", "add_face_squares", "curvature_product", "forward", "linearize",
+    "mirror_face_squares",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from numba import prange
 from .blas import gemm_tn
 from .jit import kernel, subroutine
 
-__all__ = ["add_face_products", "add_face_squares"]
+__all__ = ["add_face_products", "add_face_squares", "mirror_face_squares"]
 
 SAMPLES = 256  # of one matrix product: about what the BLAS itself takes into cache along this dimension
 COLUMNS = 512  # of the face-splitting product at a time, at least
@@ -35,38 +35,38 @@ def count_blocks(a, k):
 def face_products_lane(lane, lanes, n, z, a, y, k, F, d, w, rows, cols, out):
     step, blocks = count_blocks(a, k)
     face = np.empty(min(n, SAMPLES) * step * k, out.dtype)
-    sums = np.empty(step * k * d * w, out.dtype)
+    sums = np.empty(d * w * step * k, out.dtype)
     for block in range(lane, blocks, lanes):
         begin, end = block * step, min(a, (block + 1) * step)
         columns = (end - begin) * k
         for first in range(0, n, SAMPLES):
             samples = min(n - first, SAMPLES)
             for r in range(samples):
+                source = (first + r) * k
                 for i in range(begin, end):
                     t = r * columns + (i - begin) * k
                     value = z[(first + r) * a + i]
-                    source = (first + r) * k
                     for p in range(k):
                         face[t + p] = value * y[source + p]
-            gemm_tn(columns, d * w, samples, face, 0, F, first * d * w, 0.0 if first == 0 else 1.0, sums, 0)
-        for i in range(begin, end):
-            for j in range(d):
+            gemm_tn(d * w, columns, samples, F, first * d * w, face, 0, 0.0 if first == 0 else 1.0, sums, 0)
+        for j in range(d):
+            for i in range(begin, end):
                 row = rows[j, i]
                 for q in range(w):
-                    t = ((i - begin) * k * d + j) * w + q
+                    t = (j * w + q) * columns + (i - begin) * k
                     for p in range(k):
-                        out[row, cols[p, q]] += sums[t + p * d * w]
+                        out[row, cols[q, p]] += sums[t + p]
 
 
 @kernel
 def add_face_products(lanes, parallel, n, z, a, y, k, F, d, w, rows, cols, out):
-    """Add ``sum_n z[n, i] y[n, p] F[n, j, q]`` to ``out[rows[j, i], cols[p, q]]``.
+    """Add ``sum_n z[n, i] y[n, p] F[n, j, q]`` to ``out[rows[j, i], cols[q, p]]``.
 
     Parameters
     ----------
     z, y, F : flat arrays of (n, a), (n, k) and (n, d, w)
     rows : (d, a) int64, different from one another
-    cols : (k, w) int64, different from one another
+    cols : (w, k) int64, different from one another
     out : (R, S)
     """
     if parallel:
@@ -94,11 +94,11 @@ def triangle_blocks(a):
 
 
 @subroutine
-def face_squares_lane(lane, lanes, n, z, a, F, first_unit, second_unit, begin_units, rows, cols, out):
+def face_squares_lane(lane, lanes, n, z, a, F, first_unit, second_unit, rows, cols, out):
     bounds, blocks = triangle_blocks(a)
     pairs = len(first_unit)
     face = np.empty(min(n, SAMPLES) * (COLUMNS + a), out.dtype)
-    sums = np.empty((COLUMNS + a) * pairs, out.dtype)
+    sums = np.empty(pairs * (COLUMNS + a), out.dtype)
     for block in range(lane, blocks, lanes):
         begin, end = bounds[block], bounds[block + 1]
         columns = 0
@@ -114,44 +114,64 @@ def face_squares_lane(lane, lanes, n, z, a, F, first_unit, second_unit, begin_un
                     for k in range(i, a):
                         face[t + k - i] = value * z[source + k]
                     t += a - i
-            gemm_tn(columns, pairs, samples, face, 0, F, first * pairs, 0.0 if first == 0 else 1.0, sums, 0)
+            gemm_tn(pairs, columns, samples, F, first * pairs, face, 0, 0.0 if first == 0 else 1.0, sums, 0)
         t = 0
-        for i in range(begin, end):
-            for p in range(pairs):
-                j, q = first_unit[p], second_unit[p]
-                row = rows[j - begin_units, i]
+        for p in range(pairs):
+            j, q = first_unit[p], second_unit[p]
+            for i in range(begin, end):
+                row = rows[j, i]
                 for k in range(i, a):
-                    out[row, cols[q, k]] += sums[(t + k - i) * pairs + p]
-                for k in range(i + 1, a):
-                    out[rows[j - begin_units, k], cols[q, i]] += sums[(t + k - i) * pairs + p]
-                if q != j and q - begin_units < len(rows):
-                    row = rows[q - begin_units, i]
-                    for k in range(i, a):
-                        out[row, cols[j, k]] += sums[(t + k - i) * pairs + p]
-                    for k in range(i + 1, a):
-                        out[rows[q - begin_units, k], cols[j, i]] += sums[(t + k - i) * pairs + p]
-            t += a - i
+                    out[row, cols[q, k]] += sums[t + k - i]
+                t += a - i
 
 
 @kernel
-def add_face_squares(lanes, parallel, n, z, a, F, first_unit, second_unit, begin_units, rows, cols, out):
-    """Add ``sum_n z[n, i] z[n, k] F[n, p]`` for pairs i <= k to all places in ``out`` where symmetry puts it.
-
-    Pair p stands for the units (j, q) = (first_unit[p], second_unit[p]) with j <= q, and unit j has the rows
-    ``rows[j - begin_units]``: (j, i; q, k), (j, k; q, i) and, where unit q is among the rows as well, (q, k; j, i) and
-    (q, i; j, k) get the same number.
+def add_face_squares(lanes, parallel, n, z, a, F, first_unit, second_unit, rows, cols, out):
+    """Add ``sum_n z[n, i] z[n, k] F[n, p]`` for i <= k to ``out[rows[first_unit[p], i], cols[second_unit[p], k]]``.
 
     Parameters
     ----------
     z, F : flat arrays of (n, a) and (n, pairs)
-    first_unit, second_unit : (pairs,) int64
-    rows : (units, a) int64; cols : (d, a) int64
+    first_unit, second_unit : (pairs,) int64, rows of the two tables
+    rows, cols : (units, a) and (d, a) int64
     out : (R, S)
     """
     if parallel:
         for index in prange(lanes):
             lane = np.int64(index)
-            face_squares_lane(lane, lanes, n, z, a, F, first_unit, second_unit, begin_units, rows, cols, out)
+            face_squares_lane(lane, lanes, n, z, a, F, first_unit, second_unit, rows, cols, out)
     else:
         for lane in range(lanes):
-            face_squares_lane(lane, lanes, n, z, a, F, first_unit, second_unit, begin_units, rows, cols, out)
+            face_squares_lane(lane, lanes, n, z, a, F, first_unit, second_unit, rows, cols, out)
+
+
+@subroutine
+def mirror_square(a, row_units, row, cols, col, rows, shift, out):
+    """Complete the block of units ``row`` and ``col``, whose part i <= k is there, and its transpose."""
+    for i in range(a):
+        for k in range(i):
+            out[rows[row, i], cols[col, k]] = out[rows[row, k], cols[col, i]]
+    mirrored = col - shift
+    if col > row + shift and mirrored < row_units:
+        for i in range(a):
+            for k in range(a):
+                out[rows[mirrored, i], cols[row + shift, k]] = out[rows[row, i], cols[col, k]]
+
+
+@kernel
+def mirror_face_squares(lanes, parallel, shift, rows, cols, out):
+    """Put what :func:`add_face_squares` added up to all places where symmetry in (i, k) and in units puts it.
+
+    The rows are those of the units ``shift``, ``shift + 1`` and so on of the columns; columns of earlier units are left
+    as they are.
+    """
+    units, a = rows.shape
+    if parallel:
+        for index in prange(len(cols) - shift):
+            col = np.int64(index) + shift
+            for row in range(min(units, col - shift + 1)):
+                mirror_square(a, units, row, cols, col, rows, shift, out)
+    else:
+        for col in range(shift, len(cols)):
+            for row in range(min(units, col - shift + 1)):
+                mirror_square(a, units, row, cols, col, rows, shift, out)

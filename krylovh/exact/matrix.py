@@ -241,6 +241,10 @@ def _fill_by_structure(
                 samples += tile.num_rows
                 report(done + num_rows * samples, work)
             done += num_rows * objective.num_samples
+            with parallel_region(objective.lanes) as parallel:
+                kernels.mirror_face_squares(
+                    objective.lanes, parallel, units.start, mine.local_positions(units), mine.positions, slab
+                )
             slab /= slab.dtype.type(objective.total)
             _add_ridge(objective, mine, pieces, slab)
             # what is left of the diagonal lies above it, in slabs that are finished
@@ -304,10 +308,11 @@ def _add_tile(
         pair.astype(np.int64)
         for pair in np.nonzero(np.arange(len(mine.positions)) >= np.arange(units.start, units.stop)[:, None])
     )
+    pairs = E[layer].reshape(tile.num_rows, -1)[:, first * len(mine.positions) + second]
     with parallel_region(objective.lanes) as parallel:
         kernels.add_face_squares(
-            objective.lanes, parallel, tile.num_rows, z.ravel(), z.shape[1], E[layer][:, first, second].ravel(),
-            first + units.start, second, units.start, rows, mine.positions, slab,
+            objective.lanes, parallel, tile.num_rows, z.ravel(), z.shape[1], pairs.ravel(),
+            first, second, rows, mine.positions, slab,
         )  # fmt: skip
 
     def add(y: Array, F: Array, cols: Array) -> None:
@@ -320,7 +325,7 @@ def _add_tile(
     for m, theirs in layout.items():
         if m <= layer or theirs.stop == theirs.start:
             continue
-        add(tile.inputs(m), E[m], theirs.positions.T)
+        add(tile.inputs(m), E[m], theirs.positions)
         if gauss_newton:
             continue
         column = 0
@@ -332,6 +337,6 @@ def _add_tile(
             if q == layer:  # dz_q / da_l is diagonal
                 direct = (tile.slope[layer][:, units, None] * tile.g[m][:, None, :]).reshape(tile.num_rows, -1)
                 sums = (z.T @ direct).reshape(z.shape[1], len(rows), -1)
-                slab[rows.T[:, :, None], cols.T[None, units]] += sums
+                slab[rows.T[:, :, None], cols.T[None, units]] += sums  # input i, unit j, unit of m
             elif q in P:
-                add(np.ascontiguousarray(tile.g[m]), P[q], cols)
+                add(np.ascontiguousarray(tile.g[m]), P[q], cols.T)
