@@ -21,7 +21,19 @@ from .jit import kernel, subroutine
 __all__ = ["add_face_products", "add_face_squares", "mirror_face_squares"]
 
 SAMPLES = 256  # of one matrix product: about what the BLAS itself takes into cache along this dimension
-COLUMNS = 512  # of the face-splitting product at a time, at least
+COLUMNS = 256  # of the face-splitting product at a time, at least
+
+
+@subroutine
+def scale(factor, source, target):
+    for i in range(len(source)):
+        target[i] = factor * source[i]
+
+
+@subroutine
+def scatter(source, places, target):
+    for i in range(len(source)):
+        target[places[i]] += source[i]
 
 
 @subroutine
@@ -42,20 +54,16 @@ def face_products_lane(lane, lanes, n, z, a, y, k, F, d, w, rows, cols, out):
         for first in range(0, n, SAMPLES):
             samples = min(n - first, SAMPLES)
             for r in range(samples):
-                source = (first + r) * k
+                other = y[(first + r) * k : (first + r + 1) * k]
                 for i in range(begin, end):
                     t = r * columns + (i - begin) * k
-                    value = z[(first + r) * a + i]
-                    for p in range(k):
-                        face[t + p] = value * y[source + p]
+                    scale(z[(first + r) * a + i], other, face[t : t + k])
             gemm_tn(d * w, columns, samples, F, first * d * w, face, 0, 0.0 if first == 0 else 1.0, sums, 0)
         for j in range(d):
             for i in range(begin, end):
-                row = rows[j, i]
                 for q in range(w):
                     t = (j * w + q) * columns + (i - begin) * k
-                    for p in range(k):
-                        out[row, cols[q, p]] += sums[t + p]
+                    scatter(sums[t : t + k], cols[q], out[rows[j, i]])
 
 
 @kernel
@@ -96,9 +104,9 @@ def triangle_blocks(a):
 @subroutine
 def face_squares_lane(lane, lanes, n, z, a, F, first_unit, second_unit, rows, cols, out):
     bounds, blocks = triangle_blocks(a)
-    pairs = len(first_unit)
+    width = len(F) // n
     face = np.empty(min(n, SAMPLES) * (COLUMNS + a), out.dtype)
-    sums = np.empty(pairs * (COLUMNS + a), out.dtype)
+    sums = np.empty(width * (COLUMNS + a), out.dtype)
     for block in range(lane, blocks, lanes):
         begin, end = bounds[block], bounds[block + 1]
         columns = 0
@@ -108,20 +116,16 @@ def face_squares_lane(lane, lanes, n, z, a, F, first_unit, second_unit, rows, co
             samples = min(n - first, SAMPLES)
             for r in range(samples):
                 t = r * columns
-                source = (first + r) * a
+                own = z[(first + r) * a : (first + r + 1) * a]
                 for i in range(begin, end):
-                    value = z[source + i]
-                    for k in range(i, a):
-                        face[t + k - i] = value * z[source + k]
+                    scale(own[i], own[i:], face[t : t + a - i])
                     t += a - i
-            gemm_tn(pairs, columns, samples, F, first * pairs, face, 0, 0.0 if first == 0 else 1.0, sums, 0)
+            gemm_tn(width, columns, samples, F, first * width, face, 0, 0.0 if first == 0 else 1.0, sums, 0)
         t = 0
-        for p in range(pairs):
+        for p in range(len(first_unit)):
             j, q = first_unit[p], second_unit[p]
             for i in range(begin, end):
-                row = rows[j, i]
-                for k in range(i, a):
-                    out[row, cols[q, k]] += sums[t + k - i]
+                scatter(sums[t : t + a - i], cols[q, i:], out[rows[j, i]])
                 t += a - i
 
 
@@ -131,7 +135,7 @@ def add_face_squares(lanes, parallel, n, z, a, F, first_unit, second_unit, rows,
 
     Parameters
     ----------
-    z, F : flat arrays of (n, a) and (n, pairs)
+    z, F : flat arrays of (n, a) and (n, pairs or more)
     first_unit, second_unit : (pairs,) int64, rows of the two tables
     rows, cols : (units, a) and (d, a) int64
     out : (R, S)

@@ -308,7 +308,8 @@ def _add_tile(
         pair.astype(np.int64)
         for pair in np.nonzero(np.arange(len(mine.positions)) >= np.arange(units.start, units.stop)[:, None])
     )
-    pairs = E[layer].reshape(tile.num_rows, -1)[:, first * len(mine.positions) + second]
+    pairs = np.zeros((tile.num_rows, -(-len(first) // 8) * 8), tile.dtype)  # BLAS is slow on a last odd column or seven
+    pairs[:, : len(first)] = E[layer].reshape(tile.num_rows, -1)[:, first * len(mine.positions) + second]
     with parallel_region(objective.lanes) as parallel:
         kernels.add_face_squares(
             objective.lanes, parallel, tile.num_rows, z.ravel(), z.shape[1], pairs.ravel(),
