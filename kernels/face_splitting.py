@@ -18,16 +18,22 @@ from numba import prange
 from .blas import gemm_tn
 from .jit import kernel, subroutine
 
-__all__ = ["add_face_products", "add_face_squares", "mirror_face_squares"]
+__all__ = ["add_face_products", "add_face_squares", "add_mixed_products", "mirror_face_squares"]
 
 SAMPLES = 256  # of one matrix product: about what the BLAS itself takes into cache along this dimension
-COLUMNS = 256  # of the face-splitting product at a time, at least
+COLUMNS = 512  # of the face-splitting product at a time, at least
 
 
 @subroutine
 def scale(factor, source, target):
     for i in range(len(source)):
         target[i] = factor * source[i]
+
+
+@subroutine
+def combine(first_factor, first, second_factor, second, target):
+    for i in range(len(target)):
+        target[i] = first_factor * first[i] + second_factor * second[i]
 
 
 @subroutine
@@ -38,8 +44,8 @@ def scatter(source, places, target):
 
 @subroutine
 def count_blocks(a, k):
-    """Return how many values of i make a block of about ``COLUMNS`` columns (i, k), and the number of blocks."""
-    step = max(1, COLUMNS // k)
+    """Return how many values of i make a block of at least ``COLUMNS`` columns (i, k), and the number of blocks."""
+    step = (COLUMNS + k - 1) // k
     return step, (a + step - 1) // step
 
 
@@ -84,6 +90,53 @@ def add_face_products(lanes, parallel, n, z, a, y, k, F, d, w, rows, cols, out):
     else:
         for lane in range(lanes):
             face_products_lane(lane, lanes, n, z, a, y, k, F, d, w, rows, cols, out)
+
+
+@subroutine
+def mixed_products_lane(lane, lanes, n, z, a, y, k, F, d, w, g, P, rows, cols, out):
+    step, blocks = count_blocks(w, k)
+    mixed = np.empty(min(n, SAMPLES) * step * k, out.dtype)
+    sums = np.empty(a * step * k, out.dtype)
+    for task in range(lane, d * blocks, lanes):
+        j, begin = task // blocks, task % blocks * step
+        end = min(w, begin + step)
+        columns = (end - begin) * k
+        for first in range(0, n, SAMPLES):
+            samples = min(n - first, SAMPLES)
+            for r in range(samples):
+                sample = first + r
+                other = y[sample * k : (sample + 1) * k]
+                moved = P[(sample * d + j) * k : (sample * d + j + 1) * k]
+                for q in range(begin, end):
+                    t = r * columns + (q - begin) * k
+                    combine(F[(sample * d + j) * w + q], other, g[sample * w + q], moved, mixed[t : t + k])
+            gemm_tn(a, columns, samples, z, first * a, mixed, 0, 0.0 if first == 0 else 1.0, sums, 0)
+        for i in range(a):
+            for q in range(begin, end):
+                t = i * columns + (q - begin) * k
+                scatter(sums[t : t + k], cols[q], out[rows[j, i]])
+
+
+@kernel
+def add_mixed_products(lanes, parallel, n, z, a, y, k, F, d, w, g, P, rows, cols, out):
+    """Add ``sum_n z[n, i] (y[n, p] F[n, j, q] + g[n, q] P[n, j, p])`` to ``out[rows[j, i], cols[q, p]]``.
+
+    The two terms split into faces differently, so the bracket is formed and multiplied by z: it costs no more
+    operations than one of them.
+
+    Parameters
+    ----------
+    z, y, F : flat arrays of (n, a), (n, k) and (n, d, w)
+    g, P : flat arrays of (n, w) and (n, d, k)
+    rows, cols, out : see :func:`add_face_products`
+    """
+    if parallel:
+        for index in prange(lanes):
+            lane = np.int64(index)
+            mixed_products_lane(lane, lanes, n, z, a, y, k, F, d, w, g, P, rows, cols, out)
+    else:
+        for lane in range(lanes):
+            mixed_products_lane(lane, lanes, n, z, a, y, k, F, d, w, g, P, rows, cols, out)
 
 
 @subroutine

@@ -34,13 +34,13 @@ class LayerLayout:
     positions: NDArray[np.int64]
     theta: slice
 
-    def pieces(self, units: slice) -> list[tuple[slice, NDArray[np.int64]]]:
-        """Return the stretches of the matrix that hold some units, each with its numbers counted from 0 on."""
+    def pieces(self, units: slice) -> list[tuple[slice, slice]]:
+        """Return the stretches of the matrix that hold some units, and where they are when put one after the other."""
         found, done = [], 0
-        for start, per_unit in self.blocks:
+        for start, per_unit in self.blocks if units.stop > units.start else ():
             length = (units.stop - units.start) * per_unit
             first = start + units.start * per_unit
-            found.append((slice(first, first + length), np.arange(done, done + length)))
+            found.append((slice(first, first + length), slice(done, done + length)))
             done += length
         return found
 

@@ -3,7 +3,7 @@
 For one sample let a_l be the pre-activation of layer l, z_l its output, g_l = dloss/da_l, s'_l the slope of its
 activation and c_l = s''_l dloss/dz_l.  Shift a_l by e:
 
-    A^{lm}_{jk} = da_mk / de_j,     P^{lm}_{jk} = dz_mk / de_j = A^{lm}_{jk} s'_mk,     E^{lm}_{jk} = d2loss / da_lj da_mk
+    A^{lm}_{jk} = da_mk / de_j,    P^{lm}_{jk} = dz_mk / de_j = A^{lm}_{jk} s'_mk,    E^{lm}_{jk} = d2loss / da_lj da_mk
 
 A runs forwards from A^{ll} = I, E backwards from the outputs: this is the R-operator with unit vectors for directions
 and without weights that move.  Only products with weight matrices occur, whatever the topology.
@@ -15,18 +15,20 @@ Sources: Bishop (1992), Exact calculation of the Hessian matrix for the multilay
 """
 
 from collections.abc import Iterator
+from copy import copy
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.network import Network
 from krylovh.objective import Chunk, Objective
 
 Array = NDArray[Any]
 
-WORK_BYTES = 2**26  # what per-sample derivatives of one tile may take
+WORK_BYTES = 2**26  # what per-sample derivatives of one tile may take, unless one sample needs more
 
-__all__ = ["WORK_BYTES", "Tile", "tiles"]
+__all__ = ["WORK_BYTES", "Tile", "layers_behind", "tiles"]
 
 
 class Tile:
@@ -35,41 +37,53 @@ class Tile:
     Attributes
     ----------
     z, slope, bend, g : lists of arrays (rows, width)
-        z_l, s'_l, c_l and g_l; the last three hold no input layer and start with an empty array.
+        z_l, s'_l, c_l and g_l; the last three have nothing for the input.
+    q, scale : arrays (rows, C) and (rows,)
+        The curvature of the loss, see :mod:`krylovh.kernels.losses`.
     """
 
-    def __init__(self, objective: Objective, chunk: Chunk, data: Array, rows: slice) -> None:
+    def __init__(self, objective: Objective, chunk: Chunk) -> None:
         self.net, self.dtype = objective.net, objective.dtype
-        net, n = self.net, chunk.num_rows
+        self.softmax = objective.loss == "softmax_cross_entropy"
         theta = objective.network_arguments[2]
         self.weights = {
             (block.layer, block.source): theta[block.start : block.stop].reshape(block.shape)
-            for block in net.blocks
+            for block in self.net.blocks
             if block.kind == "weight"
         }
-        z, slope, bend, g, curvature, scale = chunk.linearization
-        starts = np.concatenate([[0], np.cumsum(net.widths[1:])])
+        data, n = objective.data_of(chunk)
+        widths = self.net.widths
+        ends = n * np.cumsum(widths[1:])
 
         def by_layer(flat: Array) -> list[Array]:
-            blocks = [
-                flat[n * start : n * (start + width)].reshape(n, width)[rows]
-                for start, width in zip(starts, net.widths[1:], strict=False)
-            ]
-            return [np.empty((0, 0), flat.dtype), *blocks]
+            return [flat[end - n * width : end].reshape(n, width) for end, width in zip(ends, widths[1:], strict=True)]
 
-        self.z, self.slope, self.bend, self.g = by_layer(z), by_layer(slope), by_layer(bend), by_layer(g)
-        self.z[0] = data.reshape(n, net.widths[0])[rows]
-        self.num_rows = len(self.z[0])
-        self.softmax = objective.loss == "softmax_cross_entropy"
-        self.q = curvature[: n * net.widths[-1]].reshape(n, net.widths[-1])[rows]
-        self.scale = scale[:n][rows]
+        z, slope, bend, g, q, scale = chunk.linearization
+        nothing = np.empty((n, 0), self.dtype)
+        self.z = [data.reshape(n, widths[0]), *by_layer(z)]
+        self.slope, self.bend, self.g = ([nothing, *by_layer(flat)] for flat in (slope, bend, g))
+        self.q, self.scale = q[: n * widths[-1]].reshape(n, widths[-1]), scale[:n]
+
+    def part(self, rows: slice) -> "Tile":
+        """Return some of the samples."""
+        part = copy(self)
+        part.z, part.slope, part.bend, part.g = (
+            [of_layer[rows] for of_layer in arrays] for arrays in (self.z, self.slope, self.bend, self.g)
+        )
+        part.q, part.scale = self.q[rows], self.scale[rows]
+        return part
+
+    @property
+    def num_rows(self) -> int:
+        """Number of samples."""
+        return len(self.scale)
 
     def sources(self, layer: int) -> list[tuple[int, Array | None]]:
         """Return the layers that feed a layer, each with its weights (out, in), None for an identity edge."""
         return [(m, self.weights.get((layer, m))) for m, _ in self.net.sources[layer - 1]]
 
     def inputs(self, layer: int) -> Array:
-        """Return what the parameters of one unit of a layer multiply, (rows, a): all dense sources, and 1 for a bias."""
+        """Return what the parameters of one unit of a layer multiply, (rows, a): dense sources, and 1 for a bias."""
         parts = [self.z[m] for m, W in self.sources(layer) if W is not None]
         if self.net.bias[layer - 1]:
             parts.append(np.ones((self.num_rows, 1), self.dtype))
@@ -134,6 +148,19 @@ class Tile:
                 P[m] = A[m] * self.slope[m][:, None, :]
         return A, P
 
+    def moved_inputs(self, m: int, layer: int, units: slice, P: dict[int, Array], out: Array) -> None:
+        """Fill ``out``, zeros of shape (rows, number of units, a), with how :meth:`inputs` of layer m move."""
+        column = 0
+        for q, W in self.sources(m):
+            if W is None:
+                continue
+            if q == layer:
+                first, last, _ = units.indices(W.shape[1])
+                out[:, np.arange(last - first), column + np.arange(first, last)] = self.slope[q][:, units]
+            elif q in P:
+                out[:, :, column : column + W.shape[1]] = P[q]
+            column += W.shape[1]
+
     def second_derivatives(
         self, layer: int, units: slice, A: dict[int, Array], P: dict[int, Array], *, gauss_newton: bool
     ) -> dict[int, Array]:
@@ -165,12 +192,21 @@ class Tile:
         return E
 
 
+def layers_behind(net: Network, layer: int) -> set[int]:
+    """Return the layers whose pre-activations move with those of a layer."""
+    behind: set[int] = set()
+    for m in range(layer + 1, net.depth + 1):
+        if any(q == layer or q in behind for q, _ in net.sources[m - 1]):
+            behind.add(m)
+    return behind
+
+
 def tiles(objective: Objective, rows: int) -> Iterator[Tile]:
     """Go through all samples of an objective, at most ``rows`` at a time."""
     for chunk in objective.chunks():
-        data, num_rows = objective.data_of(chunk)
-        for first in range(0, num_rows, rows):
-            yield Tile(objective, chunk, data, slice(first, first + rows))
+        tile = Tile(objective, chunk)
+        for first in range(0, tile.num_rows, rows):
+            yield tile.part(slice(first, first + rows))
 
 
 def times(V: Array, W: Array) -> Array:
