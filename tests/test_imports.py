@@ -37,7 +37,7 @@ ALLOWED = {
                   "network"},
     "operators": {"kernels", "checks", "threads", "network", "objective"},
     "progress": set(),
-    "exact": {"objective", "operators", "progress"},
+    "exact": {"kernels", "checks", "blas", "threads", "network", "objective", "operators", "progress"},
     "results": set(),
     "krylov": {"progress", "results", "blas", "checks"},
     "stochastic": {"progress", "results", "krylov", "blas", "checks"},

@@ -7,7 +7,7 @@ from krylovh.kernels import LOSSES
 import oracles
 from cases import TOPOLOGIES, problem
 from krylovh import hessian_matrix
-from krylovh.exact import BLOCK, gauss_newton_matrix
+from krylovh.exact.matrix import BLOCK, gauss_newton_matrix
 
 TOLERANCE = {np.float64: 1e-13, np.float32: 5e-6}
 DTYPES = pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -31,10 +31,10 @@ def test_matrix_equals_the_oracle_and_is_symmetric_to_the_bit(matrix, loss, topo
 def test_progress_counts_columns_up_to_the_last(matrix):
     objective, *_ = problem()
     seen = []
-    watched = matrix(objective, progress=lambda done, total: seen.append((done, total)))
+    watched = matrix(objective, method="products", progress=lambda done, total: seen.append((done, total)))
     n = objective.num_parameters
     assert seen == [(min(n, done), n) for done in range(BLOCK, n + BLOCK, BLOCK)]
-    assert np.array_equal(watched, matrix(objective))
+    assert np.array_equal(watched, matrix(objective, method="products"))
 
 
 def test_gauss_newton_matrix_is_positive_semidefinite_and_the_hessian_is_not():
