@@ -133,7 +133,7 @@ def add_mixed_products(lanes, n, z, a, y, k, F, d, w, g, P, rows, cols, out):
 
 @subroutine
 def triangle_blocks(a):
-    """Cut the pairs i <= k into blocks of rows i of about ``COLUMNS`` pairs; return the first i of each, and the end."""
+    """Cut the pairs i <= k into blocks of at least ``COLUMNS`` pairs; return the first i of each, and the end."""
     bounds = np.empty(a + 1, np.int64)
     blocks, columns = 0, COLUMNS
     for i in range(a):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "ApproximationReport": "approximations",
+    "approximation_report": "approximations",
     "Network": "network",
     "Objective": "objective",
     "HessianOperator": "operators",
@@ -46,6 +48,8 @@ _HOME = {
 }
 
 __all__ = [
+    "ApproximationReport",
+    "approximation_report",
     "EigenResult",
     "EmpiricalFisherOperator",
     "Estimate",
@@ -83,6 +87,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from krylovh.approximations import ApproximationReport, approximation_report
     from krylovh.exact import (
         GaussNewtonSpectrum,
         gauss_newton_blocks,

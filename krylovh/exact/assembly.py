@@ -38,11 +38,15 @@ __all__ = ["assemble"]
 def assemble(
     objective: Objective,
     gauss_newton: bool,
+    ridge: Array,
     layout: dict[int, LayerLayout],
     out: Any,
     report: Callable[[int, int], None],
 ) -> None:
-    """Fill ``out`` slab by slab: the rows of some units of a layer, which lie in a few stretches."""
+    """Fill ``out`` slab by slab: the rows of some units of a layer, which lie in a few stretches.
+
+    ``ridge`` is added to the diagonal: no number, one, or one per parameter of the net.
+    """
     n = out.shape[0]
     in_memory = isinstance(out, np.ndarray) and out.flags.c_contiguous and out.flags.aligned and out.flags.writeable
     done, work = 0, n * objective.num_samples
@@ -58,7 +62,7 @@ def assemble(
                     samples += tile.num_rows
                     report(done + len(slab.entries) * samples, work)
                 done += len(slab.entries) * samples
-                slab.finish(out)
+                slab.finish(ridge, out)
 
 
 def _slabs(objective: Objective, mine: LayerLayout, n: int, in_memory: bool) -> Iterator[slice]:
@@ -77,8 +81,8 @@ def _bytes_per_unit(objective: Objective, layer: int) -> int:
 
 
 def _tile_rows(objective: Objective, layer: int, units: slice) -> int:
-    per_sample = (units.stop - units.start) * _bytes_per_unit(objective, layer)
-    return max(1, min(TILE_ROWS, WORK_BYTES // per_sample))
+    count: int = units.stop - units.start
+    return max(1, min(TILE_ROWS, WORK_BYTES // (count * _bytes_per_unit(objective, layer))))
 
 
 class _Slab:
@@ -173,20 +177,18 @@ class _Slab:
                 self.entries[self.rows.T[:, :, None], cols[None]] += sums
             column += W.shape[1]
 
-    def finish(self, out: Any) -> None:
-        """Divide by the total, add the ridge, complete what symmetry gives, and write to ``out``."""
-        objective, mine, entries = self.objective, self.mine, self.entries
+    def finish(self, ridge: Array, out: Any) -> None:
+        """Complete what symmetry gives, divide by the total, add the ridge, and write to ``out``."""
+        mine, entries = self.mine, self.entries
+        lanes = self.objective.lanes
         with parallel_region() as parallel:
-            kernels.mirror_face_squares(parallel, objective.lanes, self.units.start, self.rows, mine.positions, entries)
-        entries /= entries.dtype.type(objective.total)
-        if objective.l2.size:
-            shift = mine.theta.start - mine.start
+            kernels.mirror_face_squares(parallel, lanes, self.units.start, self.rows, mine.positions, entries)
+        entries /= entries.dtype.type(self.objective.total)
+        if ridge.size:
+            of_theta = np.broadcast_to(ridge, self.objective.num_parameters)[mine.theta].astype(entries.dtype)
             for piece, local in self.pieces:
-                of_theta = slice(piece.start + shift, piece.stop + shift)
-                ridge = objective.l2 if objective.l2.size == 1 else objective.l2[of_theta]
-                entries[np.arange(local.start, local.stop), np.arange(piece.start, piece.stop)] += ridge.astype(
-                    entries.dtype
-                )
+                diagonal = np.arange(local.start, local.stop), np.arange(piece.start, piece.stop)
+                entries[diagonal] += of_theta[piece.start - mine.start : piece.stop - mine.start]
         # columns of earlier layers and units: what lies there was finished before, in other rows
         for known in [slice(0, mine.start), *(before for before, _ in mine.pieces(slice(0, self.units.start)))]:
             for piece, local in self.pieces:

@@ -129,9 +129,7 @@ def _data_part(objective: Objective) -> Array:
     """Return the Gauss-Newton matrix in float64, without the ridge."""
     P, layout = objective.num_parameters, layouts(objective.net, range(1, objective.net.depth + 1))
     matrix = np.empty((P, P), objective.dtype)
-    assemble(objective, True, layout, matrix, lambda done, work: None)
-    if objective.l2.size:
-        matrix[np.diag_indices(P)] -= objective.l2.astype(objective.dtype)
+    assemble(objective, True, np.empty(0), layout, matrix, lambda done, work: None)
     return matrix.astype(np.float64, copy=False)
 
 

@@ -161,8 +161,10 @@ def _matrix(objective: Objective, gauss_newton: bool, method: str, layers: Any, 
     n = max(layer.stop for layer in layout.values())
     out = _checked_out(out, (n, n), objective.dtype)
     with reporting(progress, "matrix") as report:
-        fill = assemble if method == "structure" else _fill_by_products
-        fill(objective, gauss_newton, layout, out, report)
+        if method == "structure":
+            assemble(objective, gauss_newton, objective.l2, layout, out, report)
+        else:
+            _fill_by_products(objective, gauss_newton, layout, out, report)
     return out
 
 

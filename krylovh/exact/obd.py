@@ -23,9 +23,8 @@ def obd_diagonal(objective: Objective) -> Array:
 
         h_lj = s'_lj^2 sum_m sum_k (W_ml)_kj^2 h_mk + c_lj,      h at the outputs: the diagonal of d2loss/da_L^2,
 
-    and weight (j, i) gets sum_n h_lj z_i^2.  It is exact for the last layer, and for a layer below where the units that
-    it feeds have no cross derivatives: where there is one output and no other layer in between, or where outputs whose
-    losses add up (all but softmax) are fed directly.
+    and weight (j, i) gets sum_n h_lj z_i^2.  It is exact for the last layer, and for layers that feed only the last one
+    where the loss has no cross derivatives between outputs: all losses but softmax cross-entropy.
 
     Parameters
     ----------
@@ -47,13 +46,9 @@ def obd_diagonal(objective: Objective) -> Array:
 
     Examples
     --------
-    Two hidden layers of two units each share what they feed, which the recursion does not see:
+    One unit that feeds two has cross derivatives behind it, which the recursion does not see:
 
     >>> from krylovh import Network, hessian_diagonal
-    >>> net = Network((1, 2, 1, 1), "identity", [1.0, 1.0, 1.0, 1.0, 1.0], bias=False)
-    >>> objective = Objective(net, [[1.0]], [1.0], loss="squared_error")
-    >>> obd_diagonal(objective), hessian_diagonal(objective)
-    (array([1., 1., 1., 1., 4.]), array([1., 1., 1., 1., 4.]))
     >>> net = Network((1, 1, 2, 1), "identity", [1.0, 1.0, 1.0, 1.0, 1.0], bias=False)
     >>> objective = Objective(net, [[1.0]], [1.0], loss="squared_error")
     >>> obd_diagonal(objective), hessian_diagonal(objective)

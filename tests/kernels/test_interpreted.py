@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cases import problem
-from krylovh import GaussNewtonOperator, HessianOperator
+from krylovh import GaussNewtonOperator, HessianOperator, hessian_matrix
 
 PROBLEMS = [
     {"topology": topology, "activation": activation, "loss": loss, "memory_limit": limit, "threads": threads,
@@ -30,7 +30,7 @@ np.savez(sys.argv[1], **test_interpreted.answers())
 
 
 def answers():
-    """Values, gradients, outputs and products of all problems, in chunks of few samples where nothing is kept."""
+    """Values, gradients, outputs, products and matrices of all problems, in chunks of few samples where nothing is kept."""
     import krylovh.objective
 
     kept_bytes, krylovh.objective.CHUNK_BYTES = krylovh.objective.CHUNK_BYTES, 1024
@@ -40,6 +40,7 @@ def answers():
         found[f"{number} value"] = np.array([objective.value()])
         found[f"{number} gradient"] = objective.gradient()
         found[f"{number} forward"] = net.forward(X)
+        found[f"{number} matrix"] = hessian_matrix(objective)
         for operator in (HessianOperator(objective), GaussNewtonOperator(objective)):
             for k in (1, 3):
                 V = np.random.default_rng(k).standard_normal((objective.num_parameters, k))
