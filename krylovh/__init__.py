@@ -18,6 +18,7 @@ _HOME = {
     "MonteCarloFisherOperator": "operators",
     "JacobianOperator": "operators",
     "KFACOperator": "operators",
+    "FiniteDifferenceOperator": "operators",
     "gauss_newton_matrix": "exact",
     "hessian_matrix": "exact",
     "Status": "results",
@@ -38,6 +39,7 @@ __all__ = [
     "EigenResult",
     "EmpiricalFisherOperator",
     "Estimate",
+    "FiniteDifferenceOperator",
     "GaussNewtonOperator",
     "HessianOperator",
     "JacobianOperator",
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from krylovh.objective import Objective
     from krylovh.operators import (
         EmpiricalFisherOperator,
+        FiniteDifferenceOperator,
         GaussNewtonOperator,
         HessianOperator,
         JacobianOperator,

@@ -8,6 +8,7 @@ from krylovh.operators.curvature import (
     HessianOperator,
     ResidualOperator,
 )
+from krylovh.operators.finite_difference import FiniteDifferenceOperator
 from krylovh.operators.fisher import EmpiricalFisherOperator, MonteCarloFisherOperator
 from krylovh.operators.jacobian import JacobianOperator
 from krylovh.operators.kfac import InverseKFACOperator, KFACOperator
@@ -17,6 +18,7 @@ __all__ = [
     "CurvatureOperator",
     "DampedOperator",
     "EmpiricalFisherOperator",
+    "FiniteDifferenceOperator",
     "GaussNewtonOperator",
     "HessianOperator",
     "InverseKFACOperator",
