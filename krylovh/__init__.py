@@ -19,6 +19,8 @@ _HOME = {
     "JacobianOperator": "operators",
     "KFACOperator": "operators",
     "FiniteDifferenceOperator": "operators",
+    "activation_hessian": "operators",
+    "input_hessian": "operators",
     "gauss_newton_matrix": "exact",
     "hessian_matrix": "exact",
     "Status": "results",
@@ -52,9 +54,11 @@ __all__ = [
     "SpectralDensity",
     "Status",
     "Tridiagonalization",
+    "activation_hessian",
     "eigsh",
     "gauss_newton_matrix",
     "hessian_matrix",
+    "input_hessian",
     "lanczos",
     "load_data",
     "load_network",
@@ -76,6 +80,8 @@ if TYPE_CHECKING:
         KFACOperator,
         MonteCarloFisherOperator,
         ResidualOperator,
+        activation_hessian,
+        input_hessian,
     )
     from krylovh.results import EigenResult, Estimate, SpectralDensity, Status, Tridiagonalization
     from krylovh.stochastic import spectral_density, trace

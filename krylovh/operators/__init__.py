@@ -1,5 +1,6 @@
 """Curvature matrices of an objective as SciPy LinearOperators."""
 
+from krylovh.operators.activations import activation_hessian, input_hessian
 from krylovh.operators.blocks import BlockOperator
 from krylovh.operators.curvature import (
     CurvatureOperator,
@@ -26,4 +27,6 @@ __all__ = [
     "KFACOperator",
     "MonteCarloFisherOperator",
     "ResidualOperator",
+    "activation_hessian",
+    "input_hessian",
 ]
