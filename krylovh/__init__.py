@@ -23,6 +23,9 @@ _HOME = {
     "GaussNewtonSpectrum": "exact",
     "gauss_newton_blocks": "exact",
     "gauss_newton_diagonal": "exact",
+    "FiniteDifferenceOperator": "operators",
+    "activation_hessian": "operators",
+    "input_hessian": "operators",
     "gauss_newton_matrix": "exact",
     "gauss_newton_spectrum": "exact",
     "gauss_newton_trace": "exact",
@@ -49,10 +52,10 @@ _HOME = {
 
 __all__ = [
     "ApproximationReport",
-    "approximation_report",
     "EigenResult",
     "EmpiricalFisherOperator",
     "Estimate",
+    "FiniteDifferenceOperator",
     "GaussNewtonOperator",
     "GaussNewtonSpectrum",
     "HessianOperator",
@@ -66,6 +69,8 @@ __all__ = [
     "SpectralDensity",
     "Status",
     "Tridiagonalization",
+    "activation_hessian",
+    "approximation_report",
     "eigsh",
     "gauss_newton_blocks",
     "gauss_newton_diagonal",
@@ -76,6 +81,7 @@ __all__ = [
     "hessian_diagonal",
     "hessian_matrix",
     "hessian_trace",
+    "input_hessian",
     "lanczos",
     "load_data",
     "load_network",
@@ -108,12 +114,15 @@ if TYPE_CHECKING:
     from krylovh.objective import Objective
     from krylovh.operators import (
         EmpiricalFisherOperator,
+        FiniteDifferenceOperator,
         GaussNewtonOperator,
         HessianOperator,
         JacobianOperator,
         KFACOperator,
         MonteCarloFisherOperator,
         ResidualOperator,
+        activation_hessian,
+        input_hessian,
     )
     from krylovh.results import EigenResult, Estimate, SpectralDensity, Status, Tridiagonalization
     from krylovh.stochastic import spectral_density, trace

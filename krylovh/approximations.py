@@ -124,7 +124,8 @@ def approximation_report(
     >>> net = Network((2, 1), "identity", [1.0, 2.0, 0.0])
     >>> X, y = [[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]], [1.5, 3.0, 4.0]
     >>> report = approximation_report(Objective(net, X, y, loss="squared_error"), rank=1, rng=0)
-    >>> print("\\n".join(str(report).splitlines()[:3]))
+    >>> for line in str(report).splitlines()[:3]:
+    ...     print(line)
     Hessian of 3 parameters, norm 2.617, trace 3.333; from full matrices, damping 0.0262, rank 1, seed 0
                                 Frobenius  spectral                   trace  overlap     solve
     diagonal                        0.651     0.524                   3.333    0.737     0.959

@@ -183,3 +183,24 @@ def kronecker_factors(net, theta, X, y, *, loss, reduction="mean", sample_weight
             inputs = np.hstack(inputs)
             factors[l] = inputs.T @ (w[:, None] * inputs) / w.sum(), B
     return factors
+
+
+def activation_gradient(net, theta, X, y, layer, shift, *, loss):
+    """d(loss of each sample)/dz of a layer, its outputs moved by ``shift`` (N, d), which may be complex."""
+    z, slopes = outputs_and_slopes(net, theta, X, added_after={layer: shift})
+    weights, _ = split(net, theta)
+    u = {l: np.zeros_like(z[l]) for l in range(len(net.widths))}
+    u[len(net.widths) - 1] = LOSSES[loss](z[-1], y)[1]
+    for l in range(len(net.widths) - 1, layer, -1):
+        for m, kind in net.sources[l - 1]:
+            g = slopes[l] * u[l]
+            u[m] = u[m] + (g @ weights[l, m] if kind == "dense" else g)
+    return u[layer]
+
+
+def activation_hessian(net, theta, X, y, layer, *, loss):
+    """(N, d, d), by complex steps of :func:`activation_gradient`."""
+    step = 1e-30
+    shifts = 1j * step * np.eye(net.widths[layer])
+    rows = [activation_gradient(net, theta, X, y, layer, e[None, :], loss=loss).imag / step for e in shifts]
+    return np.array(rows).transpose(1, 0, 2)

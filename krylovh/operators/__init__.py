@@ -1,5 +1,6 @@
 """Curvature matrices of an objective as SciPy LinearOperators."""
 
+from krylovh.operators.activations import activation_hessian, input_hessian
 from krylovh.operators.blocks import BlockOperator
 from krylovh.operators.curvature import (
     CurvatureOperator,
@@ -8,6 +9,7 @@ from krylovh.operators.curvature import (
     HessianOperator,
     ResidualOperator,
 )
+from krylovh.operators.finite_difference import FiniteDifferenceOperator
 from krylovh.operators.fisher import EmpiricalFisherOperator, MonteCarloFisherOperator
 from krylovh.operators.jacobian import JacobianOperator
 from krylovh.operators.kfac import InverseKFACOperator, KFACOperator
@@ -17,6 +19,7 @@ __all__ = [
     "CurvatureOperator",
     "DampedOperator",
     "EmpiricalFisherOperator",
+    "FiniteDifferenceOperator",
     "GaussNewtonOperator",
     "HessianOperator",
     "InverseKFACOperator",
@@ -24,4 +27,6 @@ __all__ = [
     "KFACOperator",
     "MonteCarloFisherOperator",
     "ResidualOperator",
+    "activation_hessian",
+    "input_hessian",
 ]
