@@ -71,7 +71,7 @@ def test_tiles_and_chunks_change_nothing_but_rounding(exact, monkeypatch):
     expected = exact(objective)
     monkeypatch.setattr(diagonal, "TILE_ROWS", 4)
     monkeypatch.setattr("krylovh.objective.CHUNK_BYTES", 4096)
-    monkeypatch.setattr(Objective, "tile_rows", lambda self, k: 5)
+    monkeypatch.setattr(Objective, "_best_tile", 5)
     anew, *_ = problem("residual", "tanh", weighted=True, ridge=True, memory_limit=0, threads=1)
     assert len(list(anew.chunks())) > 1
     assert np.linalg.norm(exact(anew) - expected) <= 1e-14 * np.linalg.norm(expected)
