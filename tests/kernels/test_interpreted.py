@@ -30,7 +30,7 @@ np.savez(sys.argv[1], **test_interpreted.answers())
 
 
 def answers():
-    """Values, gradients, outputs, products and matrices of all problems, in chunks of few samples where nothing is kept."""
+    """Values, gradients, outputs, products, matrices of all problems, in chunks of few samples where none is kept."""
     import krylovh.objective
 
     kept_bytes, krylovh.objective.CHUNK_BYTES = krylovh.objective.CHUNK_BYTES, 1024
