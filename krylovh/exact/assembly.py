@@ -172,7 +172,8 @@ class _Slab:
                 continue
             if q == self.layer:
                 moves = (tile.slope[q][:, self.units, None] * tile.g[m][:, None, :]).reshape(tile.num_rows, -1)
-                sums = (z.T @ moves).reshape(z.shape[1], len(self.rows), -1)
+                with one_blas_thread(moves.nbytes):
+                    sums = (z.T @ moves).reshape(z.shape[1], len(self.rows), -1)
                 cols = self.layout[m].positions[:, column : column + W.shape[1]].T[self.units]
                 self.entries[self.rows.T[:, :, None], cols[None]] += sums
             column += W.shape[1]

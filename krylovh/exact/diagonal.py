@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.blas import one_blas_thread
 from krylovh.exact.second_derivatives import WORK_BYTES, Tile, tiles, times
 from krylovh.objective import Objective
 
@@ -96,7 +97,8 @@ def gauss_newton_trace(objective: Objective) -> float:
 def _diagonal(objective: Objective, *, gauss_newton: bool) -> Array:
     diagonal = np.zeros(objective.num_parameters)
     for tile in tiles(objective, _tile_rows(objective)):
-        add_weight_curvature(tile, _unit_curvature(tile, gauss_newton), diagonal)
+        with one_blas_thread(tile.z[0].nbytes):
+            add_weight_curvature(tile, _unit_curvature(tile, gauss_newton), diagonal)
     diagonal /= objective.total
     if objective.l2.size:
         diagonal += objective.l2
@@ -119,7 +121,8 @@ def add_weight_curvature(tile: Tile, unit_curvature: list[Array], diagonal: Arra
 def _trace(objective: Objective, *, gauss_newton: bool) -> float:
     trace = 0.0
     for tile in tiles(objective, _tile_rows(objective)):
-        curvature = [h.sum(axis=1, dtype=np.float64) for h in _unit_curvature(tile, gauss_newton)]
+        with one_blas_thread(tile.z[0].nbytes):
+            curvature = [h.sum(axis=1, dtype=np.float64) for h in _unit_curvature(tile, gauss_newton)]
         squares = [np.einsum("ni,ni->n", z, z, dtype=np.float64) for z in tile.z]
         for block in tile.net.blocks:
             h = curvature[block.layer]

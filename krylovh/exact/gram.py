@@ -17,6 +17,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from krylovh.blas import one_blas_thread
 from krylovh.checks import whole_number
 from krylovh.exact.assembly import assemble
 from krylovh.exact.layout import layouts
@@ -24,6 +25,8 @@ from krylovh.exact.second_derivatives import Tile, tiles
 from krylovh.objective import Objective
 
 Array = NDArray[Any]
+
+TILE_ROWS = 512  # samples whose factors are computed together
 
 __all__ = ["GaussNewtonSpectrum", "gauss_newton_spectrum"]
 
@@ -138,7 +141,8 @@ class _Factors:
 
     def __init__(self, objective: Objective) -> None:
         self.net, self.total = objective.net, objective.total
-        parts = [_of_tile(tile) for tile in tiles(objective, 512)]
+        with one_blas_thread():
+            parts = [_of_tile(tile) for tile in tiles(objective, TILE_ROWS)]
         self.B = [np.concatenate([B[l] for B, _ in parts]) for l in range(self.net.depth + 1)]
         self.z = [np.concatenate([z[l] for _, z in parts]) for l in range(self.net.depth)]
 

@@ -7,6 +7,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 from scipy.linalg import blas
 
+from krylovh.blas import one_blas_thread
 from krylovh.exact.second_derivatives import WORK_BYTES, Tile, tiles
 from krylovh.objective import Objective
 
@@ -70,8 +71,9 @@ def outer_product_inverse(objective: Objective, damping: float) -> Array:
     inverse[np.diag_indices(P)] = 1 / diagonal
     per_sample = objective.net.widths[-1] * P * 8
     for tile in tiles(objective, max(1, WORK_BYTES // per_sample)):
-        for V in _factor_rows(tile, np.sqrt(objective.total)):
-            inverse = _updated(inverse, V)
+        with one_blas_thread(inverse.nbytes):
+            for V in _factor_rows(tile, np.sqrt(objective.total)):
+                inverse = _updated(inverse, V)
     return np.asarray(np.triu(inverse) + np.triu(inverse, 1).T)
 
 

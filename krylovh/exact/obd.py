@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.blas import one_blas_thread
 from krylovh.exact.diagonal import add_weight_curvature
 from krylovh.exact.second_derivatives import Tile, tiles
 from krylovh.objective import Objective
@@ -56,7 +57,8 @@ def obd_diagonal(objective: Objective) -> Array:
     """
     diagonal = np.zeros(objective.num_parameters)
     for tile in tiles(objective, TILE_ROWS):
-        add_weight_curvature(tile, _recursion(tile), diagonal)
+        with one_blas_thread(tile.z[0].nbytes):
+            add_weight_curvature(tile, _recursion(tile), diagonal)
     diagonal /= objective.total
     if objective.l2.size:
         diagonal += objective.l2
