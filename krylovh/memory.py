@@ -9,14 +9,18 @@ memory, which a thread of its own does ahead of use.
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 BUFFER_BYTES = 2**26  # what buffers may take however small the limit is
+ACCUMULATOR_BYTES = 2**28  # what the accumulators of a product's lanes may take however small the limit is
+BLOCK = 16  # vectors that go through the net together at most: wider brings nothing, and costs memory
+NARROW_BLOCK = 4  # below this, fewer lanes with wider blocks are faster than more lanes
+WIDE_TILE = 2048  # rows that pass together where the BLAS does the threading
 WHOLE_ROWS = 2**17  # rows of one chunk where all is kept: chunks are added up in float64, lanes of a chunk are not
 
-__all__ = ["BufferPool", "MemoryPlan", "Partition", "partition"]
+__all__ = ["BufferPool", "MemoryPlan", "Partition", "Spread", "partition", "spread", "widest_block"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,47 @@ def partition(
         return Partition(num_samples, rows, num_chunks, left // (rows * row_bytes) if row_bytes else 0)
     left = limit - rows * (kept_bytes + read_bytes)
     return Partition(num_samples, rows, max(0, min(num_chunks - 1, left // (rows * kept_bytes))), 0)
+
+
+class Spread(NamedTuple):
+    """How the samples of a product are spread: over lanes, each with its accumulators, or over the BLAS's threads."""
+
+    lanes: int
+    tile: int  # rows that pass through all layers together
+    threaded_blas: bool
+
+
+def widest_block(lanes: int, vector_bytes: int, limit: int) -> int:
+    """Return how many vectors go through the net together, if a lane adds up ``vector_bytes`` for each of them.
+
+    Examples
+    --------
+    >>> widest_block(64, 10**6, 2**32), widest_block(64, 10**5, 2**32)
+    (8, 16)
+    """
+    k = BLOCK
+    while k > NARROW_BLOCK and lanes * k * vector_bytes > max(ACCUMULATOR_BYTES, limit // 8):
+        k //= 2
+    return k
+
+
+def spread(k: int, lanes: int, threads: int, rows: int, tile: int, vector_bytes: int, limit: int) -> Spread:
+    """Return how a product with ``k`` vectors is spread.
+
+    Where the accumulators of all lanes would take more than an eighth of the limit, there are fewer lanes; where that
+    leaves most of the threads idle, whole tiles go to a BLAS of many threads.
+
+    Examples
+    --------
+    >>> spread(4, lanes=64, threads=64, rows=10**5, tile=256, vector_bytes=10**6, limit=2**32)
+    Spread(lanes=64, tile=256, threaded_blas=False)
+    >>> spread(4, lanes=64, threads=64, rows=10**5, tile=256, vector_bytes=10**7, limit=2**32)
+    Spread(lanes=1, tile=2048, threaded_blas=True)
+    """
+    lanes = min(lanes, max(1, max(ACCUMULATOR_BYTES, limit // 8) // (k * vector_bytes)))
+    if 2 * lanes >= min(threads, rows):
+        return Spread(lanes, tile, False)
+    return Spread(1, min(WIDE_TILE, rows), True)
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,13 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 import krylovh.kernels as kernels
 from krylovh.checks import finite_array, whole_number
 from krylovh.data import Data, read_only
-from krylovh.memory import BUFFER_BYTES, BufferPool, MemoryPlan, partition
+from krylovh.memory import BUFFER_BYTES, BufferPool, MemoryPlan, Spread, partition, spread, widest_block
 from krylovh.network import Network
 from krylovh.regularization import check_l2, formula_of
 from krylovh.sources import RowSource
 from krylovh.stream import RowStream
 from krylovh.targets import Targets
-from krylovh.threads import num_lanes, parallel_region
+from krylovh.threads import available_threads, num_lanes, parallel_region
 
 Array = NDArray[Any]
 Reduction = Literal["mean", "sum"]
@@ -262,15 +262,16 @@ class Objective:
         >>> plan.partition.num_kept, plan.partition.num_chunks, plan.limited, plan.data
         (0, 1, 12696000, 6280000)
         """
-        k = whole_number("block_size", block_size, 1)
+        k = min(whole_number("block_size", block_size, 1), self.block_size)
         cut, size, P, twin = self._partition, self.dtype.itemsize, self.num_parameters, self.net._twin_size
         row_bytes, unconverted_bytes = self._data.read_bytes
         turns = min(2, cut.num_chunks - cut.num_read_once)
-        accumulators = self.lanes * P if k == 1 else (self.lanes + 1) * k * (P + twin)
-        scratch = 3 * self.lanes * self.tile_rows(k) * k * self.net.num_units
+        lanes, tile, _ = self.spread(k)
+        accumulators = lanes * P if k == 1 else (lanes + 1) * k * (P + twin)
+        scratch = 3 * lanes * tile * k * self.net.num_units
         return MemoryPlan(
             partition=cut,
-            block_size=k,
+            block_size=block_size,
             data=self._data.num_bytes,
             parameters=2 * P * size,
             kept=cut.rows_of(cut.num_kept) * self._bytes_per_sample,
@@ -278,7 +279,7 @@ class Objective:
             chunk=0 if self.keeps_linearization else cut.rows * self._bytes_per_sample,
             read_ahead=cut.rows * (turns * row_bytes + unconverted_bytes),
             gradient=self.lanes * P * size + 4 * P * 8,  # and vectors of float64 on the way to the result
-            product=(accumulators + scratch + 2 * k * P) * size,  # the vectors and their products included
+            product=(accumulators + scratch + 2 * block_size * P) * size,  # the vectors and their products included
             limit=self.memory_limit,
         )
 
@@ -370,14 +371,31 @@ class Objective:
 
         Small nets want their tile in the second-level cache, wide ones long matrix products.
         """
-        share = -(-self._partition.rows // self.lanes)
-        return min(self._best_tile, share)
+        tile = self._best_tile
+        if k == 1 and tile < 256:
+            tile = 1536 // self.dtype.itemsize  # a single vector takes little room: fewer and longer matrix products
+        return min(tile, -(-self._partition.rows // self.lanes))
 
     @property
     def _best_tile(self) -> int:
         # Measured over widths of 10 to 1024: a tile of about 128 rows for small nets, of 256 to 512 for wide ones.
         mean_width = self.net.num_units / self.net.depth
         return 128 if mean_width < 48 else 256 if mean_width < 512 else 512
+
+    @property
+    def block_size(self) -> int:
+        """How many vectors of a block go through the net together: as many as ``memory_limit`` allows, up to 16."""
+        return widest_block(self.lanes, self._accumulated_bytes(2), self.memory_limit)
+
+    def spread(self, k: int) -> Spread:
+        """Return how the samples of a product with ``k`` vectors are spread over threads."""
+        threads = available_threads() if self.threads is None else self.threads
+        tile, vector_bytes = self.tile_rows(k), self._accumulated_bytes(k)
+        return spread(k, self.lanes, threads, self._partition.rows, tile, vector_bytes, self.memory_limit)
+
+    def _accumulated_bytes(self, k: int) -> int:
+        """Return what a lane of a product with ``k`` vectors adds up for each of them."""
+        return (self.num_parameters + (self.net._twin_size if k > 1 else 0)) * self.dtype.itemsize
 
     def _evaluate(self) -> None:
         """Run forward and backward pass; fill value, gradient and, where it fits, the linearisation."""

@@ -35,7 +35,7 @@ ALLOWED = {
     "network": {"kernels", "checks", "threads"},
     "objective": {"kernels", "checks", "threads", "memory", "sources", "stream", "regularization", "targets", "data",
                   "network"},
-    "operators": {"kernels", "checks", "threads", "network", "objective"},
+    "operators": {"kernels", "checks", "threads", "memory", "network", "objective"},
     "progress": set(),
     "exact": {"kernels", "checks", "blas", "threads", "network", "objective", "operators", "progress"},
     "results": set(),

@@ -8,20 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 import krylovh.kernels as kernels
-from krylovh.network import Network
+from krylovh.memory import Spread
 from krylovh.objective import Chunk, Objective
-from krylovh.threads import available_threads, parallel_region
+from krylovh.threads import parallel_region
 
 Array = NDArray[Any]
 OutputCurvature = tuple[int, Array, Array]  # a code of the kernels, with q and scale
 
-BLOCK = 16  # vectors that go through the net together at most: wider brings nothing, and costs memory
-NARROW_BLOCK = 4  # below this, fewer lanes with wider blocks are faster than more lanes
-ACCUMULATOR_BYTES = 2**28  # what the threads' accumulators may take whatever the memory limit
 SEGMENT_TILES = 4  # tiles of a lane that are added up in float32 before they go to float64
-WIDE_TILE = 2048  # rows that pass together where the BLAS does the threading
 
-__all__ = ["BLOCK", "Passes", "Tables"]
+__all__ = ["Passes", "Tables"]
 
 
 class Tables(NamedTuple):
@@ -39,29 +35,16 @@ class Tables(NamedTuple):
         return cls(layers, edges, single_edges)
 
 
-class Layout(NamedTuple):
-    """How the samples of a product are spread: over lanes, or over the threads of the BLAS."""
-
-    lanes: int
-    tile: int
-    threaded_blas: bool
-
-
-def accumulator_bytes(net: Network, k: int, itemsize: int) -> int:
-    """Return what one lane adds up a product with k vectors in."""
-    return k * (net.num_parameters + (net._twin_size if k > 1 else 0)) * itemsize
-
-
 class Workspace:
     """Scratch of one product with k vectors, allocated once and used by one call at a time."""
 
-    def __init__(self, objective: Objective, k: int, layout: Layout, with_cross: bool) -> None:
-        net, dtype, lanes = objective.net, objective.dtype, layout.lanes
+    def __init__(self, objective: Objective, k: int, spread: Spread, with_cross: bool) -> None:
+        net, dtype, lanes = objective.net, objective.dtype, spread.lanes
         self.packed = np.empty(k * net.num_parameters if k > 1 else 0, dtype)
         self.twin = np.empty(k * net._twin_size if k > 1 else 0, dtype)
         self.direct = np.empty((lanes, k * net.num_parameters), dtype)
         self.cross = np.empty((lanes, k * net._twin_size), dtype) if k > 1 and with_cross else self.direct
-        self.ra, self.rz, self.rg = np.empty((3, lanes, layout.tile * k * net.num_units), dtype)
+        self.ra, self.rz, self.rg = np.empty((3, lanes, spread.tile * k * net.num_units), dtype)
         self.started = np.zeros((lanes, net.depth + 1), np.int8)
         self.values = np.zeros((lanes, k))
 
@@ -78,35 +61,14 @@ class Passes:
         self._lock = threading.Lock()
         self._idle: dict[int, list[Workspace]] = {}
         self._nothing = np.empty(0, objective.dtype)
-        self._budget = max(ACCUMULATOR_BYTES, objective.memory_limit // 8)
-        self._layouts: dict[int, Layout] = {}
-        self.block = self._widest_block()
+        self._spreads: dict[int, Spread] = {}
+        self.block = objective.block_size
 
-    def layout(self, k: int) -> Layout:
-        """Return how a product with ``k`` vectors is spread.
-
-        Every lane has accumulators of its own.  Where those of all lanes would take more than an eighth of the memory
-        limit, there are fewer lanes; where that leaves most threads idle, whole tiles go to a BLAS of many threads.
-        """
-        if k not in self._layouts:
-            objective = self.objective
-            lanes = min(objective.lanes, max(1, self._budget // self._lane_bytes(k)))
-            wanted = available_threads() if objective.threads is None else objective.threads
-            if 2 * lanes >= min(wanted, objective.num_samples):
-                self._layouts[k] = Layout(lanes, objective.tile_rows(k), False)
-            else:
-                self._layouts[k] = Layout(1, min(WIDE_TILE, objective.num_samples), True)
-        return self._layouts[k]
-
-    def _widest_block(self) -> int:
-        """Return how many vectors go through the net together: as many as the accumulators' memory allows."""
-        k = BLOCK
-        while k > NARROW_BLOCK and self.objective.lanes * self._lane_bytes(k) > self._budget:
-            k //= 2
-        return k
-
-    def _lane_bytes(self, k: int) -> int:
-        return accumulator_bytes(self.objective.net, k, self.objective.dtype.itemsize)
+    def spread(self, k: int) -> Spread:
+        """Return how the samples of a product with ``k`` vectors are spread over threads."""
+        if k not in self._spreads:
+            self._spreads[k] = self.objective.spread(k)
+        return self._spreads[k]
 
     def multiply(
         self,
@@ -162,8 +124,8 @@ class Passes:
     ) -> NDArray[np.float64]:
         objective, k = self.objective, len(V)
         tables = self.tables if tables is None else tables
-        layout = self.layout(k)
-        work = self._take(k, layout)
+        spread = self.spread(k)
+        work = self._take(k, spread)
         theta = objective.network_arguments[2]
         packs = k > 1 and task != kernels.TRANSPOSED
         packed, twin = (work.packed, work.twin) if k > 1 else (V[0], V[0])
@@ -172,13 +134,13 @@ class Passes:
         for chunk in objective.chunks():
             x, rows = objective.data_of(chunk)
             code, q, scale = curvature(chunk)
-            step = rows if sums is None else layout.lanes * layout.tile * SEGMENT_TILES
+            step = rows if sums is None else spread.lanes * spread.tile * SEGMENT_TILES
             for begin in range(0, rows, step):
                 end = min(rows, begin + step)
                 is_first, is_last = chunk.start + begin == 0, chunk.start + end == objective.num_samples
-                with parallel_region(threaded_blas=layout.threaded_blas) as parallel:
+                with parallel_region(threaded_blas=spread.threaded_blas) as parallel:
                     kernels.product(
-                        parallel, layout.lanes, layout.tile, tables.layers,
+                        parallel, spread.lanes, spread.tile, tables.layers,
                         tables.edges if k > 1 else tables.single_edges, theta, x, rows, begin, end, code,
                         *chunk.linearization[:4], q, scale, task, self.gauss_newton, k, V, packed, twin,
                         work.direct, work.cross, work.ra, work.rz, work.rg, work.started,
@@ -192,7 +154,7 @@ class Passes:
             self._idle.setdefault(k, []).append(work)
         return values
 
-    def _take(self, k: int, layout: Layout) -> Workspace:
+    def _take(self, k: int, spread: Spread) -> Workspace:
         """Take scratch for one call: threads that share the operator never share it."""
         with self._lock:
             for other in [size for size in self._idle if size != k]:
@@ -200,7 +162,7 @@ class Passes:
             idle = self._idle.get(k)
             if idle:
                 return idle.pop()
-        return Workspace(self.objective, k, layout, with_cross=not self.gauss_newton)
+        return Workspace(self.objective, k, spread, with_cross=not self.gauss_newton)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_lock": None, "_idle": {}}

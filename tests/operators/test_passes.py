@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from cases import problem
-from krylovh import HessianOperator, Network, Objective
-from krylovh.operators import passes
+from krylovh import HessianOperator, Network, Objective, memory
 
 
 def wide(threads, limit=None):
@@ -26,11 +25,11 @@ def wide(threads, limit=None):
     (1, 1, 4, True),
 ])  # fmt: skip
 def test_sixty_four_threads_do_not_multiply_memory(budget, lanes, block, threaded_blas, monkeypatch):
-    monkeypatch.setattr(passes, "ACCUMULATOR_BYTES", budget)
+    monkeypatch.setattr(memory, "ACCUMULATOR_BYTES", budget)
     objective = wide(64, limit=0)
     H = HessianOperator(objective)
-    layout = H._passes.layout(block)
-    assert (H._passes.block, layout.lanes, layout.threaded_blas) == (block, lanes, threaded_blas)
+    spread = H._passes.spread(block)
+    assert (H._passes.block, spread.lanes, spread.threaded_blas) == (block, lanes, threaded_blas)
     V = np.random.default_rng(1).standard_normal((objective.num_parameters, 6))
     expected = HessianOperator(wide(2)) @ V
     found = H @ V
@@ -39,8 +38,11 @@ def test_sixty_four_threads_do_not_multiply_memory(budget, lanes, block, threade
     [work] = H._passes._idle[6 % block or block]
     one_lane = block * 8 * objective.num_parameters
     assert work.direct.nbytes + work.cross.nbytes <= max(budget, 2 * one_lane)
+    plan = objective.plan(block)
+    taken = [work.packed, work.twin, work.direct, work.cross, work.ra, work.rz, work.rg]
+    assert sum(array.nbytes for array in taken) <= plan.product
 
 
 def test_single_threads_and_small_data_never_use_a_threaded_blas():
-    assert not HessianOperator(problem(threads=1)[0])._passes.layout(1).threaded_blas
-    assert not HessianOperator(problem(threads=64, num_samples=1)[0])._passes.layout(16).threaded_blas
+    assert not HessianOperator(problem(threads=1)[0])._passes.spread(1).threaded_blas
+    assert not HessianOperator(problem(threads=64, num_samples=1)[0])._passes.spread(16).threaded_blas
