@@ -71,7 +71,7 @@ def products(race, nets):
 
                 contestants = race.enter(TOOLS, "products", Problem(name, widths, num_samples, dtype), k, accept=same)
                 race.choose_repetitions(contestants)
-                race.run(contestants, rounds=5)
+                race.run(contestants, rounds=3)
                 times = [1e3 * fastest_of(contestants, tool) / k for tool in TOOLS]
                 peer, ratio = best_peer(contestants, "krylovh")
                 table.rows.append((name, dtype, k, *times, peer, ratio, bar, verdict(ratio >= bar)))
@@ -100,7 +100,7 @@ def full_hessians(race, nets):
         for c in peers:
             c.times = [c.first]  # long, and compiled when the size of chunks was chosen: once is enough
         race.tell(peers)
-        race.run([c for c in contestants if c.tool == "krylovh"], rounds=5)
+        race.run([c for c in contestants if c.tool == "krylovh"], rounds=3)
         gemm = [c for c in contestants if c.way == "gemm"]
         others = [c for c in contestants if c.way != "gemm"]
         times = [fastest_of(others, tool) for tool in MATRIX_TOOLS]
@@ -121,7 +121,7 @@ def structure(race, net):
         race.console.print(f"diagonals and trace of {name}, {dtype}")
         contestants = race.enter(["krylovh"], "structure", Problem(name, widths, num_samples, dtype))
         race.choose_repetitions(contestants)
-        race.run(contestants, rounds=5)
+        race.run(contestants, rounds=3)
         seconds = {c.way: c.seconds for c in contestants}
         for quantity, unit, bar in STRUCTURE:
             cost, base = seconds.get(quantity, nan), seconds[unit]

@@ -93,7 +93,7 @@ def gauss_newton_spectrum(objective: Objective, *, eigenvectors: int = 0) -> Gau
     order = N * net.widths[-1]
     wanted = whole_number("eigenvectors", eigenvectors, 0, min(order, P))
     through_gram = order <= P
-    needed = _gram_bytes(objective) if through_gram else 3 * P * P * 8
+    needed = (_gram_bytes(objective) if through_gram else 3 * P * P * 8) + 8 * wanted * (2 * P + order)
     if needed > objective.memory_limit:
         raise ValueError(
             f"the spectrum needs {needed} bytes, for matrices of order {min(order, P)}, "

@@ -10,13 +10,14 @@ from scipy.linalg import blas
 from krylovh.blas import one_blas_thread
 from krylovh.exact.second_derivatives import WORK_BYTES, Tile, tiles
 from krylovh.objective import Objective
+from krylovh.progress import Progress, reporting
 
 Array = NDArray[np.float64]
 
 __all__ = ["outer_product_inverse"]
 
 
-def outer_product_inverse(objective: Objective, damping: float) -> Array:
+def outer_product_inverse(objective: Objective, damping: float, *, progress: Progress = False) -> Array:
     """Return the inverse of ``G + damping * I``, G the Gauss-Newton matrix with its regulariser.
 
     It starts from the inverse of the diagonal D = l2 + damping and takes in the samples one after the other: with
@@ -30,12 +31,15 @@ def outer_product_inverse(objective: Objective, damping: float) -> Array:
     objective : Objective
     damping : float
         At least 0; positive unless l2 is positive for every parameter.
+    progress : bool or callable
+        Counts samples.
 
     Returns
     -------
     ndarray, shape (P, P)
         Symmetric to the last bit, in float64 whatever the objective's dtype.  The error is about eps times the square
-        of the condition number at worst; 2 N C P^2 operations; no further matrix of this size is held.
+        of the condition number at worst; 2 N C P^2 operations; no further matrix of this size is held.  Compare
+        8 P^2 bytes with the memory there is.
 
     Raises
     ------
@@ -69,12 +73,15 @@ def outer_product_inverse(objective: Objective, damping: float) -> Array:
         )
     inverse = np.zeros((P, P), order="F")
     inverse[np.diag_indices(P)] = 1 / diagonal
-    per_sample = objective.net.widths[-1] * P * 8
-    for tile in tiles(objective, max(1, WORK_BYTES // per_sample)):
-        with one_blas_thread(inverse.nbytes):
+    rows, done = max(1, WORK_BYTES // (objective.net.widths[-1] * P * 8)), 0
+    with reporting(progress, "inverse") as report, one_blas_thread(inverse.nbytes):
+        for tile in tiles(objective, rows):
             for V in _factor_rows(tile, np.sqrt(objective.total)):
                 inverse = _updated(inverse, V)
-    return np.asarray(np.triu(inverse) + np.triu(inverse, 1).T)
+                report(done := done + 1, objective.num_samples)
+    for row in range(1, P):
+        inverse[row, :row] = inverse[:row, row]
+    return inverse
 
 
 def _factor_rows(tile: Tile, root: float) -> Array:

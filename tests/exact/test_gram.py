@@ -6,7 +6,7 @@ from krylovh.kernels import LOSSES
 
 import oracles
 from cases import TOPOLOGIES, problem
-from krylovh import GaussNewtonSpectrum, gauss_newton_spectrum
+from krylovh import GaussNewtonSpectrum, Objective, gauss_newton_spectrum
 
 SIZES = pytest.mark.parametrize("num_samples", [6, 90], ids=["gram", "matrix"])
 
@@ -38,7 +38,11 @@ def test_rank_of_softmax_is_one_less_for_each_sample():
 @SIZES
 def test_float32_and_chunks(num_samples, monkeypatch):
     expected = gauss_newton_spectrum(problem("residual", "gelu", num_samples=num_samples)[0])
-    objective, *_ = problem("residual", "gelu", num_samples=num_samples, dtype=np.float32)
+    monkeypatch.setattr("krylovh.objective.CHUNK_BYTES", 1024)
+    monkeypatch.setattr(Objective, "_best_tile", 2)
+    objective, *_ = problem("residual", "gelu", num_samples=num_samples, dtype=np.float32, memory_limit=0, threads=1)
+    assert len(list(objective.chunks())) > 1
+    objective.memory_limit = 10**8  # what the spectrum itself may take
     found = gauss_newton_spectrum(objective, eigenvectors=1)
     assert isinstance(found, GaussNewtonSpectrum)
     assert found.eigenvalues.dtype == found.eigenvectors.dtype == np.float32

@@ -65,8 +65,12 @@ def test_the_last_layer_is_exact_and_the_first_is_not(topology, loss):
     assert np.linalg.norm(found[:last] - exact[:last]) >= 1e-4 * scale
 
 
-def test_float32_and_chunks():
+def test_float32_and_chunks(monkeypatch):
     exact = obd_diagonal(problem("skip", ridge=True)[0])
-    single = obd_diagonal(problem("skip", ridge=True, dtype=np.float32, memory_limit=0)[0])
+    monkeypatch.setattr("krylovh.objective.CHUNK_BYTES", 1024)
+    monkeypatch.setattr(Objective, "_best_tile", 5)
+    objective, *_ = problem("skip", ridge=True, dtype=np.float32, memory_limit=0, threads=1)
+    assert len(list(objective.chunks())) > 1
+    single = obd_diagonal(objective)
     assert single.dtype == np.float32
     assert np.linalg.norm(single - exact) <= 20 * np.finfo(np.float32).eps * np.linalg.norm(exact)

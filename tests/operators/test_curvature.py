@@ -19,7 +19,9 @@ TOLERANCE = {np.float64: 1e-13, np.float32: 5e-6}
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize(("weighted", "ridge"), [(False, False), (True, True)])
+@pytest.mark.parametrize(
+    ("weighted", "ridge"), [pytest.param(False, False, marks=pytest.mark.full), (True, True)], ids=["plain", "weighted"]
+)
 @pytest.mark.parametrize("topology", ["chain", "skip", "residual", "identity_only"])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
