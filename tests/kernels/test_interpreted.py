@@ -14,10 +14,12 @@ from krylovh import GaussNewtonOperator, HessianOperator, hessian_matrix
 PROBLEMS = [
     {"topology": topology, "activation": activation, "loss": loss, "memory_limit": limit, "threads": threads,
      "num_samples": N}
-    for topology, activation, limit, threads, N in [
-        ("chain", "tanh", None, 2, 20), ("skip", "gelu", 0, 1, 100), ("identity_only", "softplus", None, 3, 20),
+    for topology, activation, loss, limit, threads, N in [
+        ("chain", "tanh", "softmax_cross_entropy", None, 2, 20),
+        ("chain", "tanh", "squared_error", None, 2, 20),
+        ("skip", "gelu", "softmax_cross_entropy", 0, 1, 100),
+        ("identity_only", "softplus", "squared_error", None, 3, 20),
     ]
-    for loss in ("softmax_cross_entropy", "squared_error")
 ]  # fmt: skip
 
 SCRIPT = f"""
