@@ -1,6 +1,6 @@
 """krylovh and the other tools for Hessians on a CPU, side by side in one run.
 
-    python experiments/bench_peers.py [-o bench.h5] [--readme experiments/README.md] [--quick]
+    python experiments/bench_peers.py [-o bench.h5] [--readme experiments/README.md] [--tables NAME ...] [--quick]
 
 Each tool works in a process of its own; the parent lets them work in turn, with a pause before each burst of runs in
 which the threads of the one before fall asleep.  Every product is compared with krylovh's before it is timed, and of
@@ -44,6 +44,7 @@ MATRIX_NETS = [
     ("784-10-10", (784, 10, 10), 1000, 5.0),
 ]
 SAME_MATRIX = 1e-13
+TABLES = ["products", "full_hessians", "structure"]
 SHARE_OF_GEMM = 0.7
 
 # what the structure gives, its unit of cost, and how many units at most
@@ -140,6 +141,7 @@ def main():
     parser.add_argument("-o", "--output", default="bench.h5")
     parser.add_argument("--readme", help="a page whose tables are replaced")
     parser.add_argument("--threads", type=int, default=2, help="CPUs that every tool is given (default: 2)")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
     parser.add_argument("--quick", action="store_true", help="one round on the smallest nets: does the script work?")
     arguments = parser.parse_args()
     cpus = sorted(os.sched_getaffinity(0))
@@ -149,18 +151,24 @@ def main():
     console = Console(width=WIDTH, highlight=False)
     race = Race(TOOLS, console, arguments.quick)
     some = slice(1) if arguments.quick else slice(None)
-    tables = [products(race, NETS[some]), full_hessians(race, MATRIX_NETS[some]), structure(race, NETS[1])]
-    facts = race.facts()  # asked for at the end: libraries start their threads with the first work
-    race.close()
-    for fact in facts:
-        console.print(fact)
-    for table in tables:
-        table.facts = facts if table.name != "structure" else facts[:1]
+    make = {
+        "products": lambda: products(race, NETS[some]),
+        "full_hessians": lambda: full_hessians(race, MATRIX_NETS[some]),
+        "structure": lambda: structure(race, NETS[1]),
+    }
+    verdicts = []
+    for name in arguments.tables:
+        table = make[name]()
+        facts = race.facts()  # asked for afterwards: libraries start their threads with the first work
+        table.facts = facts if name != "structure" else facts[:1]
+        for fact in table.facts:
+            console.print(fact)
         table.show(console)
-        table.write(arguments.output)
+        table.write(arguments.output)  # table by table: an interrupt leaves what is there
         if arguments.readme:
             table.replace_in(arguments.readme)
-    verdicts = [row[-1] for table in tables for row in table.rows]
+        verdicts += [row[-1] for row in table.rows]
+    race.close()
     console.print(f"{verdicts.count('yes')} of {len(verdicts)} bars met")
 
 
