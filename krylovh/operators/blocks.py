@@ -106,7 +106,8 @@ class BlockOperator(LinearOperator):  # type: ignore[misc]
             return np.zeros((self.shape[0], V.shape[1]), self.dtype)
         vectors[:, self.columns] = V.T
         out = np.empty_like(vectors)
-        self.operator._multiply(vectors, out, self._tables)
+        self.operator._apply(vectors, out, self._tables)
+        self.operator._count(len(vectors))
         return np.asarray(out[:, self.rows].T)
 
     def _rmatvec(self, v: Array) -> Array:

@@ -5,7 +5,6 @@ All are symmetric SciPy LinearOperators of order P = ``objective.num_parameters`
 together (``_matmat``), which is cheaper than its vectors one by one.
 """
 
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,28 +25,20 @@ Array = NDArray[Any]
 __all__ = ["CurvatureOperator", "DampedOperator", "GaussNewtonOperator", "HessianOperator", "ResidualOperator"]
 
 
-class CurvatureOperator(LinearOperator):  # type: ignore[misc]
+class CurvatureOperator(RealSymmetricOperator):
     """A symmetric matrix of second derivatives as a LinearOperator; use one of its subclasses."""
 
     _gauss_newton = False
     _has_ridge = True
 
     def __init__(self, objective: Objective, *, accumulation: DTypeLike | None = None) -> None:
-        n = objective.num_parameters
-        super().__init__(objective.dtype, (n, n))
+        super().__init__(objective.dtype, objective.num_parameters)
         accumulation = objective.dtype if accumulation is None else np.dtype(accumulation)
         if accumulation not in (objective.dtype, np.float64):
             raise ValueError(f"accumulation must be {objective.dtype} or float64, got {accumulation}")
         self.objective = objective
         self._passes = Passes(objective, gauss_newton=self._gauss_newton, float64_sums=accumulation == np.float64)
-        self._lock = threading.Lock()
-        self._num_products = 0
         self._l2 = (objective.l2 if self._has_ridge else np.empty(0)).astype(objective.dtype)
-
-    @property
-    def num_products(self) -> int:
-        """Applications to one vector so far; a block of k counts k, and so do k quadratic forms."""
-        return self._num_products
 
     def damped(self, damping: float) -> "DampedOperator":
         """Return ``A + damping * I``.
@@ -138,49 +129,18 @@ class CurvatureOperator(LinearOperator):  # type: ignore[misc]
         # (aligned and writable too, so that kernels are compiled for one kind of array)
         return np.require(V.T, self.dtype, ["C", "A", "W"])
 
-    def _count(self, products: int) -> None:
-        with self._lock:
-            self._num_products += products
-
-    def _matvec(self, v: Array) -> Array:
-        return self._matmat(np.asarray(v).reshape(-1, 1))[:, 0]
-
-    def _matmat(self, V: Array) -> Array:
-        V = np.asarray(V)
-        if V.dtype.kind == "c":
-            return self._matmat(V.real) + 1j * self._matmat(V.imag)
-        if V.dtype.kind not in "fiub":
-            raise TypeError(f"vectors must be real or complex numbers, got dtype {V.dtype}")
+    def _multiply(self, V: Array) -> Array:
         rows = self._rows(V)
         out = np.empty_like(rows)
-        self._multiply(rows, out)
+        self._apply(rows, out)
         return out.T
 
-    def _multiply(self, rows: Array, out: Array, tables: Tables | None = None) -> None:
+    def _apply(self, rows: Array, out: Array, tables: Tables | None = None) -> None:
         """Write the products with the rows (k, P) to ``out``."""
         block = self._passes.block
         for start in range(0, len(rows), block):
             part = slice(start, start + block)
             self._passes.multiply(rows[part], out[part], self._output_curvature, self._l2, tables)
-        self._count(len(rows))
-
-    def _rmatvec(self, v: Array) -> Array:
-        return self._matvec(v)
-
-    def _rmatmat(self, V: Array) -> Array:
-        return self._matmat(V)
-
-    def _adjoint(self) -> "CurvatureOperator":
-        return self
-
-    _transpose = _adjoint
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.objective!r}>"

@@ -22,8 +22,12 @@ class RealSymmetricOperator(LinearOperator):  # type: ignore[misc]
 
     @property
     def num_products(self) -> int:
-        """Applications to one vector so far; a block of k counts k."""
+        """Applications to one vector so far; a block of k counts k, and so do k quadratic forms."""
         return self._num_products
+
+    def _count(self, products: int) -> None:
+        with self._lock:
+            self._num_products += products
 
     def quadratic_form(self, V: ArrayLike) -> NDArray[np.float64]:
         """Return ``v' A v`` for each column of ``V`` (n, k), shape (k,)."""
@@ -48,8 +52,7 @@ class RealSymmetricOperator(LinearOperator):  # type: ignore[misc]
         if V.dtype.kind not in "fiub":
             raise TypeError(f"vectors must be real or complex numbers, got dtype {V.dtype}")
         product = self._multiply(V)
-        with self._lock:
-            self._num_products += V.shape[1]
+        self._count(V.shape[1])
         return product
 
     def _rmatvec(self, v: Array) -> Array:
