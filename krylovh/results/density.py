@@ -1,136 +1,19 @@
-"""What every computation returns: a value, its error, its cost in products and a status.
-
-Results are frozen dataclasses of plain arrays.  Whether an algorithm succeeded is data, not an exception: ``status``
-says how it ended, and the partial result is there in any case.  ``num_products`` counts every application of the
-operator to one vector, those of verification included.
-"""
+"""Spectral densities by stochastic Lanczos quadrature."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import kolmogi
 
+from krylovh.results.status import Status
+
 Array = NDArray[np.float64]
 Scale = Literal["linear", "signed_log"]
 
-__all__ = ["EigenResult", "Estimate", "SpectralDensity", "Status", "Tridiagonalization", "signed_log"]
-
-
-class Status(StrEnum):
-    """How a computation ended.
-
-    Examples
-    --------
-    >>> Status("budget") is Status.BUDGET
-    True
-    """
-
-    CONVERGED = "converged"  # the target was reached, and checked by recomputation
-    BUDGET = "budget"  # products, steps or seconds ran out first
-    STAGNATED = "stagnated"  # rounding or noise in the products stops further progress
-    NEGATIVE_CURVATURE = "negative_curvature"  # a direction d with d'Ad <= 0 was met
-    BREAKDOWN = "breakdown"  # the Krylov space became invariant
-    NONSYMMETRIC = "nonsymmetric"  # u'Av differs from v'Au by more than rounding
-    NONFINITE = "nonfinite"  # a product returned NaN or infinity
-    INCONSISTENT = "inconsistent"  # the system has no solution
-    INTERRUPTED = "interrupted"  # stopped from outside; what was found is kept
-
-
-@dataclass(frozen=True)
-class Tridiagonalization:
-    """A symmetric operator on a Krylov space: ``A Q = Q T + r e_m'`` with ``Q'Q = I``.
-
-    ``Q`` is None where reorthogonalisation was switched off.
-
-    Examples
-    --------
-    >>> t = Tridiagonalization(np.array([2.0, 2.0]), np.array([-1.0]), None, np.zeros(2), 0.0, 2, Status.BREAKDOWN)
-    >>> t.dense()
-    array([[ 2., -1.],
-           [-1.,  2.]])
-    """
-
-    alphas: Array  # (m,)
-    betas: Array  # (m-1,)
-    Q: Array | None  # (n, m)
-    residual: Array  # (n,): the vector r
-    residual_norm: float
-    num_products: int
-    status: Status  # CONVERGED: all steps taken; BREAKDOWN: the space is invariant, and exact
-
-    def dense(self) -> Array:
-        """Return ``T`` as a dense matrix, shape (m, m)."""
-        return np.asarray(np.diag(self.alphas) + np.diag(self.betas, 1) + np.diag(self.betas, -1))
-
-
-@dataclass(frozen=True)
-class EigenResult:
-    """Eigenpairs of a symmetric operator, with residuals recomputed from products after the iteration.
-
-    For a symmetric operator an eigenvalue lies within ``residual_norms[i]`` of ``eigenvalues[i]``.
-
-    Examples
-    --------
-    >>> from krylovh import eigsh
-    >>> result = eigsh(np.diag(np.arange(1.0, 101.0)), k=2, rng=0)
-    >>> print(result)
-    2 eigenpairs (LA), converged, set verified, 102 products
-      9.9000000000e+01  residual 0.0e+00
-      1.0000000000e+02  residual 0.0e+00
-    """
-
-    eigenvalues: Array  # (k,), ascending
-    eigenvectors: Array  # (n, k), orthonormal columns
-    residual_norms: Array  # (k,): |A x - lambda x|, recomputed
-    converged: NDArray[np.bool_]  # (k,)
-    status: Status
-    set_verified: bool  # a deflated run found no eigenvalue that belongs to the set and is missing
-    orthogonality: float  # max |X'X - I|
-    operator_norm: float  # largest |Ritz value| met: a lower bound of |A|
-    num_products: int
-    num_restarts: int
-    which: str
-    tol: float
-    seed: int
-
-    def __str__(self) -> str:
-        verified = "set verified" if self.set_verified else "set NOT verified"
-        head = f"{len(self.eigenvalues)} eigenpairs ({self.which}), {self.status}, {verified}"
-        lines = [
-            f"  {value:.10e}  residual {norm:.1e}"
-            for value, norm in zip(self.eigenvalues, self.residual_norms, strict=True)
-        ]
-        return "\n".join([f"{head}, {self.num_products} products", *lines])
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number from random probes, with its standard error and a 95 % interval.
-
-    One probe says nothing about its own error: the standard error is then NaN and the interval the whole line.
-
-    Examples
-    --------
-    >>> print(Estimate(10.0, 0.5, (8.9, 11.1), 30, 7, Status.CONVERGED, "hutchinson"))
-    10 +- 0.5 (95 %: 8.9 to 11.1; hutchinson, 30 products, seed 7)
-    """
-
-    value: float
-    standard_error: float
-    interval: tuple[float, float]  # 95 %
-    num_products: int
-    seed: int
-    status: Status
-    method: str
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        cost = f"{self.method}, {self.num_products} products, seed {self.seed}"
-        return f"{self.value:.6g} +- {self.standard_error:.3g} (95 %: {low:.6g} to {high:.6g}; {cost})"
+__all__ = ["Scale", "SpectralDensity", "signed_log"]
 
 
 def signed_log(x: ArrayLike, threshold: float) -> Array:

@@ -1,0 +1,13 @@
+"""What every computation returns: a value, its error, its cost in products and a status.
+
+Results are frozen dataclasses of plain arrays.  Whether an algorithm succeeded is data, not an exception: ``status``
+says how it ended, and the partial result is there in any case.  ``num_products`` counts every application of the
+operator to one vector, those of verification included.
+"""
+
+from krylovh.results.density import Scale, SpectralDensity, signed_log
+from krylovh.results.eigen import EigenResult, Tridiagonalization
+from krylovh.results.estimate import Estimate
+from krylovh.results.status import Status
+
+__all__ = ["EigenResult", "Estimate", "Scale", "SpectralDensity", "Status", "Tridiagonalization", "signed_log"]
