@@ -10,9 +10,9 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .jit import JIT_DISABLED, subroutine
+from .jit import subroutine
 
-__all__ = ["gemm_nn", "gemm_nt", "gemm_tn"]
+__all__ = ["blas_nn", "blas_nt", "blas_tn"]
 
 TRANSPOSED, NORMAL = ord("t"), ord("n")
 
@@ -84,37 +84,18 @@ def column_major_gemm(_, transpose_a, transpose_b, m, n, k, a, a0, lda, b, b0, l
 
 
 @subroutine
-def gemm_nt(m, n, k, A, a0, B, b0, beta, C, c0):
+def blas_nt(m, n, k, A, a0, B, b0, beta, C, c0):
     """``C (m, n) = A (m, k) B (n, k)' + beta C``."""
     column_major_gemm(TRANSPOSED, NORMAL, n, m, k, B, b0, k, A, a0, k, beta, C, c0, n)
 
 
 @subroutine
-def gemm_nn(m, n, k, A, a0, B, b0, beta, C, c0):
+def blas_nn(m, n, k, A, a0, B, b0, beta, C, c0):
     """``C (m, n) = A (m, k) B (k, n) + beta C``."""
     column_major_gemm(NORMAL, NORMAL, n, m, k, B, b0, n, A, a0, k, beta, C, c0, n)
 
 
 @subroutine
-def gemm_tn(m, n, k, A, a0, B, b0, beta, C, c0):
+def blas_tn(m, n, k, A, a0, B, b0, beta, C, c0):
     """``C (m, n) = A (k, m)' B (k, n) + beta C``."""
     column_major_gemm(NORMAL, TRANSPOSED, n, m, k, B, b0, n, A, a0, m, beta, C, c0, n)
-
-
-if JIT_DISABLED:  # the same three products in NumPy, so that kernels can be stepped through in a debugger
-
-    def _into(C, c0, m, n, beta, product):
-        block = C[c0 : c0 + m * n].reshape(m, n)
-        block[:] = product if beta == 0.0 else product + beta * block
-
-    def gemm_nt(m, n, k, A, a0, B, b0, beta, C, c0):
-        """``C (m, n) = A (m, k) B (n, k)' + beta C``."""
-        _into(C, c0, m, n, beta, A[a0 : a0 + m * k].reshape(m, k) @ B[b0 : b0 + n * k].reshape(n, k).T)
-
-    def gemm_nn(m, n, k, A, a0, B, b0, beta, C, c0):
-        """``C (m, n) = A (m, k) B (k, n) + beta C``."""
-        _into(C, c0, m, n, beta, A[a0 : a0 + m * k].reshape(m, k) @ B[b0 : b0 + k * n].reshape(k, n))
-
-    def gemm_tn(m, n, k, A, a0, B, b0, beta, C, c0):
-        """``C (m, n) = A (k, m)' B (k, n) + beta C``."""
-        _into(C, c0, m, n, beta, A[a0 : a0 + k * m].reshape(k, m).T @ B[b0 : b0 + k * n].reshape(k, n))

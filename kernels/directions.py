@@ -21,7 +21,7 @@ which edges' results are WANTED and of which layers R g is NEEDED for them; all 
 Source: Pearlmutter (1994), Fast exact multiplication by the Hessian; Schraudolph (2002) for Gauss-Newton.
 """
 
-from .blas import gemm_nn, gemm_nt, gemm_tn
+from .gemm import gemm_nn, gemm_nt, gemm_tn
 from .jit import subroutine
 from .layout import (
     BIAS,

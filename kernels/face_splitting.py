@@ -15,7 +15,7 @@ Source: Slyusar (1999), A family of face products of matrices and its properties
 import numpy as np
 from numba import prange
 
-from .blas import gemm_tn
+from .gemm import gemm_tn
 from .jit import kernel, subroutine
 
 __all__ = ["add_face_products", "add_face_squares", "add_mixed_products", "mirror_face_squares"]

@@ -12,10 +12,12 @@ import hashlib
 import warnings
 from pathlib import Path
 
+import llvmlite.binding
 import numba
 from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
 
-__all__ = ["JIT_DISABLED", "SOURCE_DIGEST", "kernel", "subroutine"]
+__all__ = ["JIT_DISABLED", "SOURCE_DIGEST", "exact_subroutine", "kernel", "routine", "subroutine"]
 
 # without the interpreter lock; division by zero gives infinity or NaN, as in NumPy
 OPTIONS = {"nogil": True, "error_model": "numpy"}
@@ -38,12 +40,12 @@ SOURCE_DIGEST = digest_of_sources(Path(__file__).parent)
 class KernelCache(FunctionCache):
     """Numba's cache of compiled functions, keyed on all kernel sources and indifferent to damage."""
 
-    def __init__(self, function, parallel):
+    def __init__(self, function, version):
         super().__init__(function)
-        self._parallel = parallel
+        self._version = version
 
     def _index_key(self, sig, codegen):
-        return (SOURCE_DIGEST, self._parallel, super()._index_key(sig, codegen))
+        return (SOURCE_DIGEST, self._version, super()._index_key(sig, codegen))
 
     def load_overload(self, sig, target_context):
         try:
@@ -68,6 +70,16 @@ class KernelCache(FunctionCache):
         )
 
 
+def cached(compiled, function, version, says):
+    """Give a compiled function its cache on disk; ``says``: warn where there is no folder for it."""
+    try:
+        compiled._cache = KernelCache(function, version)
+    except RuntimeError as error:  # no folder that can be written
+        if says:
+            warnings.warn(f"compiled kernels are not cached: {error}", RuntimeWarning, stacklevel=5)
+    return compiled
+
+
 class Kernel:
     """An entry point in two versions: its ``prange`` loops side by side, or one turn after the other.
 
@@ -81,6 +93,8 @@ class Kernel:
 
     def __call__(self, parallel, *arguments):
         """Run the version that ``parallel`` names."""
+        if not Routine.all_linked:
+            Routine.link_all()
         if parallel:
             self.side_by_side(*arguments)
         else:
@@ -89,13 +103,41 @@ class Kernel:
     @staticmethod
     def _compiled(function, parallel):
         compiled = numba.njit(**OPTIONS, fastmath=FASTMATH, parallel=parallel)(function)
-        if not JIT_DISABLED:
-            try:
-                compiled._cache = KernelCache(function, parallel)
-            except RuntimeError as error:  # no folder that can be written
-                if parallel:  # said once
-                    warnings.warn(f"compiled kernels are not cached: {error}", RuntimeWarning, stacklevel=4)
-        return compiled
+        return compiled if JIT_DISABLED else cached(compiled, function, parallel, says=parallel)
+
+
+class Routine:
+    """A function that is compiled once, and called by compiled code by its name, as that of a foreign library is."""
+
+    all_linked = JIT_DISABLED
+
+    def __init__(self, function, signatures):
+        self._function, self._signatures = function, signatures
+        self._compiled = []
+        ROUTINES.append(self)
+
+    def symbol(self, version):
+        """Return the name under which compiled code finds a version."""
+        return f"krylovh_{self._function.__name__}_{version}"
+
+    def link(self):
+        """Compile all versions, or take them from the cache, and tell the linker where they are."""
+        options = {**OPTIONS, "fastmath": FASTMATH}
+        for version, signature in self._signatures.items():
+            compiled = CFunc(self._function, (signature.args, signature.return_type), {}, options)
+            cached(compiled, self._function, version, says=False).compile()
+            llvmlite.binding.add_symbol(self.symbol(version), compiled.address)
+            self._compiled.append(compiled)  # which owns the machine code
+
+    @classmethod
+    def link_all(cls):
+        """Link all routines: code that calls one can only be loaded after that."""
+        for routine in ROUTINES:
+            routine.link()
+        cls.all_linked = True
+
+
+ROUTINES = []
 
 
 def kernel(function):
@@ -114,3 +156,8 @@ def subroutine(function):
 def exact_subroutine(function):
     """Compile a function whose rounding errors are part of its design: no reassociation, no contraction."""
     return numba.njit(**OPTIONS)(function)
+
+
+def routine(**signatures):
+    """Compile a function for the given Numba signatures, by name of version, under the rules of a subroutine."""
+    return lambda function: Routine(function, signatures)

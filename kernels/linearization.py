@@ -16,7 +16,7 @@ import numpy as np
 from numba import prange
 
 from .activations import activate
-from .blas import gemm_nn, gemm_nt, gemm_tn
+from .gemm import gemm_nn, gemm_nt, gemm_tn
 from .jit import kernel, subroutine
 from .layout import ACTIVATION, BIAS, FIRST_EDGE, SOURCE, UNITS, WEIGHT, WIDTH, lane_rows, matrix
 from .losses import evaluate_loss, neumaier

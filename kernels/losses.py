@@ -137,8 +137,8 @@ def curvature_times(loss, rows, k, C, q, q0, scale, s0, v, v0, out, o0):
         for j in range(k):
             o = (r * k + j) * C
             if loss == SOFTMAX:
-                mean = 0.0
-                for c in range(C):
+                mean = q[q0 + r * C] * v[v0 + o]
+                for c in range(1, C):
                     mean += q[q0 + r * C + c] * v[v0 + o + c]
                 for c in range(C):
                     out[o0 + o + c] = scale[s0 + r] * q[q0 + r * C + c] * (v[v0 + o + c] - mean)

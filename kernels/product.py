@@ -11,9 +11,11 @@ pre-activations, which makes a Fisher matrix of the Gauss-Newton matrix.
 import numpy as np
 from numba import prange
 
+from .activations import IDENTITY
 from .directions import backward_directions, forward_directions, quadratic_forms
 from .jit import kernel, subroutine
 from .layout import (
+    ACTIVATION,
     BIAS,
     FIRST_EDGE,
     MOVED,
@@ -118,7 +120,9 @@ def finish(begin, end, j, total, l2, V, out):
 
 
 @subroutine
-def output_directions(loss, rows, first, k, width, q, scale, s1, c, capacity, kept, gauss_newton, ra, rz, rg, a0):
+def output_directions(
+    loss, linear, rows, first, k, width, q, scale, s1, c, capacity, kept, gauss_newton, ra, rz, rg, a0
+):  # fmt: skip
     """Write ``R g_L = s1 Q R z_L + c R a_L`` to ``rg``, without the second term for Gauss-Newton."""
     if loss == OUTER_PRODUCTS:
         draws = q.size // (capacity * width)
@@ -135,11 +139,15 @@ def output_directions(loss, rows, first, k, width, q, scale, s1, c, capacity, ke
                     for i in range(width):
                         Rg[r, j, i] += slope * gradients[r, s, i]
         return
-    Rg, S = tensor(rg, a0, rows, k, width), matrix(s1, kept, rows, width)
+    Rg = tensor(rg, a0, rows, k, width)
     if loss == NO_CURVATURE:
         Rg[:] = 0
     else:
         curvature_times(loss, rows, k, width, q, first * width, scale, first, rz, a0, rg, a0)
+    if linear:  # s1 = 1 and c = 0
+        return
+    if loss != NO_CURVATURE:
+        S = matrix(s1, kept, rows, width)
         for r in range(rows):
             for j in range(k):
                 for i in range(width):
@@ -171,7 +179,7 @@ def product_lane(
     """Go through one lane's share of the rows; ``fresh``: overwrite what the accumulators hold."""
     begin, end, tiles = lane_rows(lane, lanes, end_row - begin_row, tile)
     last = layers.shape[0] - 2
-    width = layers[last, WIDTH]
+    width, linear = layers[last, WIDTH], layers[last, ACTIVATION] == IDENTITY
     a0 = tile * k * layers[last, UNITS]
     if fresh and task == QUADRATIC:
         values[:] = 0
@@ -189,7 +197,7 @@ def product_lane(
             read_outputs(first, rows, k, width, s1, kept, u, rg, a0)
         else:
             output_directions(
-                loss, rows, first, k, width, q, scale, s1, c, capacity, kept, gauss_newton, ra, rz, rg, a0
+                loss, linear, rows, first, k, width, q, scale, s1, c, capacity, kept, gauss_newton, ra, rz, rg, a0
             )  # fmt: skip
         if task == QUADRATIC:
             quadratic_forms(
