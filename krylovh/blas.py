@@ -7,6 +7,7 @@ last such place is left.
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -22,7 +23,7 @@ class _Limit:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._libraries: list[Any] | None = None
+        self._libraries: list[tuple[Callable[[], int], Callable[[int], Any]]] | None = None
         self._before: list[int] = []
 
     def enter(self) -> None:
@@ -31,8 +32,9 @@ class _Limit:
                 if self._libraries is None:
                     import scipy.linalg.cython_blas  # noqa: F401  the BLAS of SciPy has to be loaded by now
 
-                    self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-                self._before = [library.get_num_threads() for library in self._libraries]
+                    loaded = ThreadpoolController().select(user_api="blas").lib_controllers
+                    self._libraries = [_number_of_threads(library) for library in loaded]
+                self._before = [get() for get, _ in self._libraries]
                 self._set([1] * len(self._libraries))
             self._inside += 1
 
@@ -43,9 +45,22 @@ class _Limit:
                 self._set(self._before)
 
     def _set(self, numbers: list[int]) -> None:
-        for library, number, before in zip(self._libraries or [], numbers, self._before, strict=True):
+        for (_, set_to), number, before in zip(self._libraries or [], numbers, self._before, strict=True):
             if before != 1:
-                library.set_num_threads(number)
+                set_to(number)
+
+
+def _number_of_threads(library: Any) -> tuple[Callable[[], int], Callable[[int], Any]]:
+    """Return the functions that read and set how many threads a BLAS uses.
+
+    An OpenBLAS with threads of its own is asked directly: threadpoolctl lets one Python thread alone set their number
+    for as long as that thread lives, but here each may be the first to enter.
+    """
+    if library.internal_api == "openblas" and library.threading_layer == "pthreads":
+        get, set_to = (library._get_symbol(f"openblas_{verb}_num_threads") for verb in ("get", "set"))
+        if get is not None and set_to is not None:
+            return get, set_to
+    return library.get_num_threads, library.set_num_threads
 
 
 _limit = _Limit()

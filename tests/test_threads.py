@@ -73,6 +73,17 @@ def test_nested_and_overlapping_regions_restore_blas_once(two_blas_threads):
     assert set(blas_threads()) == {2}
 
 
+def test_every_python_thread_may_be_the_first_to_limit_the_blas(two_blas_threads):
+    def inside():
+        with parallel_region():
+            return blas_threads()
+
+    assert set(inside()) == {1}  # here, in a thread that goes on to live
+    with ThreadPoolExecutor(1) as pool:
+        assert set(pool.submit(inside).result()) == {1}
+    assert set(blas_threads()) == {2}
+
+
 @pytest.mark.parametrize(("threads", "rows", "lanes"), [(1, 100, 1), (3, 100, 3), (64, 5, 5), (2, 1, 1), (2, 0, 1)])
 def test_lanes_are_at_least_one_and_none_of_them_is_empty(threads, rows, lanes):
     assert num_lanes(threads, rows) == lanes
