@@ -39,6 +39,8 @@ _HOME = {
     "Status": "results",
     "Tridiagonalization": "results",
     "EigenResult": "results",
+    "SolveResult": "results",
+    "BlockSolveResult": "results",
     "Estimate": "results",
     "SpectralDensity": "results",
     "lanczos": "krylov",
@@ -52,6 +54,7 @@ _HOME = {
 
 __all__ = [
     "ApproximationReport",
+    "BlockSolveResult",
     "EigenResult",
     "EmpiricalFisherOperator",
     "Estimate",
@@ -66,6 +69,7 @@ __all__ = [
     "Objective",
     "ResidualOperator",
     "ResultStore",
+    "SolveResult",
     "SpectralDensity",
     "Status",
     "Tridiagonalization",
@@ -124,7 +128,15 @@ if TYPE_CHECKING:
         activation_hessian,
         input_hessian,
     )
-    from krylovh.results import EigenResult, Estimate, SpectralDensity, Status, Tridiagonalization
+    from krylovh.results import (
+        BlockSolveResult,
+        EigenResult,
+        Estimate,
+        SolveResult,
+        SpectralDensity,
+        Status,
+        Tridiagonalization,
+    )
     from krylovh.stochastic import spectral_density, trace
     from krylovh.storage import ResultStore, load_data, load_network
 
