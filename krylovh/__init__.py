@@ -45,6 +45,7 @@ _HOME = {
     "SpectralDensity": "results",
     "lanczos": "krylov",
     "eigsh": "krylov",
+    "cg": "krylov",
     "trace": "stochastic",
     "spectral_density": "stochastic",
     "ResultStore": "storage",
@@ -75,6 +76,7 @@ __all__ = [
     "Tridiagonalization",
     "activation_hessian",
     "approximation_report",
+    "cg",
     "eigsh",
     "gauss_newton_blocks",
     "gauss_newton_diagonal",
@@ -113,7 +115,7 @@ if TYPE_CHECKING:
         operator_matrix,
         outer_product_inverse,
     )
-    from krylovh.krylov import eigsh, lanczos
+    from krylovh.krylov import cg, eigsh, lanczos
     from krylovh.network import Network
     from krylovh.objective import Objective
     from krylovh.operators import (
