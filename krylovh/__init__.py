@@ -46,6 +46,7 @@ _HOME = {
     "lanczos": "krylov",
     "eigsh": "krylov",
     "cg": "krylov",
+    "minres": "krylov",
     "trace": "stochastic",
     "spectral_density": "stochastic",
     "ResultStore": "storage",
@@ -91,6 +92,7 @@ __all__ = [
     "lanczos",
     "load_data",
     "load_network",
+    "minres",
     "obd_diagonal",
     "operator_matrix",
     "outer_product_inverse",
@@ -115,7 +117,7 @@ if TYPE_CHECKING:
         operator_matrix,
         outer_product_inverse,
     )
-    from krylovh.krylov import cg, eigsh, lanczos
+    from krylovh.krylov import cg, eigsh, lanczos, minres
     from krylovh.network import Network
     from krylovh.objective import Objective
     from krylovh.operators import (
