@@ -46,6 +46,8 @@ _HOME = {
     "lanczos": "krylov",
     "eigsh": "krylov",
     "cg": "krylov",
+    "shifted_cg": "krylov",
+    "block_cg": "krylov",
     "minres": "krylov",
     "trace": "stochastic",
     "spectral_density": "stochastic",
@@ -77,6 +79,7 @@ __all__ = [
     "Tridiagonalization",
     "activation_hessian",
     "approximation_report",
+    "block_cg",
     "cg",
     "eigsh",
     "gauss_newton_blocks",
@@ -96,6 +99,7 @@ __all__ = [
     "obd_diagonal",
     "operator_matrix",
     "outer_product_inverse",
+    "shifted_cg",
     "spectral_density",
     "trace",
 ]
@@ -117,7 +121,7 @@ if TYPE_CHECKING:
         operator_matrix,
         outer_product_inverse,
     )
-    from krylovh.krylov import cg, eigsh, lanczos, minres
+    from krylovh.krylov import block_cg, cg, eigsh, lanczos, minres, shifted_cg
     from krylovh.network import Network
     from krylovh.objective import Objective
     from krylovh.operators import (

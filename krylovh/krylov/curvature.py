@@ -11,7 +11,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from krylovh.krylov.system import LinearSystem
+from krylovh.krylov.system import ScaledSystem
 from krylovh.results import Status
 
 Array = NDArray[np.float64]
@@ -30,12 +30,12 @@ class FlatDirection:
     direction: Array  # (n,)
 
 
-def classify_direction(system: LinearSystem, p: Array, q: Array, *, doubtful: bool = False) -> FlatDirection | None:
+def classify_direction(system: ScaledSystem, p: Array, q: Array, *, doubtful: bool = False) -> FlatDirection | None:
     """Return None where ``p'Ap`` is certainly positive, else what p proves.
 
     Parameters
     ----------
-    system : LinearSystem
+    system : ScaledSystem
     p, q : ndarray, shape (n,)
         The direction, and ``A p``.
     doubtful : bool
@@ -43,7 +43,7 @@ def classify_direction(system: LinearSystem, p: Array, q: Array, *, doubtful: bo
 
     Examples
     --------
-    >>> system = LinearSystem(np.array([[0.0, 1.0], [1.0, 0.0]]), [1.0, 0.0], rtol=1e-6)
+    >>> system = ScaledSystem(np.array([[0.0, 1.0], [1.0, 0.0]]))
     >>> p = np.array([1.0, 0.0])
     >>> flat = classify_direction(system, p, system.product(p))
     >>> str(flat.status), flat.direction @ np.array([flat.direction[1], flat.direction[0]]) < 0

@@ -50,6 +50,11 @@ class CheckedPreconditioner:
             raise TypeError(f"preconditioner must be real, got dtype {operator.dtype}")
         self._operator = SymmetricOperator(operator)
 
+    @property
+    def identity(self) -> bool:
+        """Whether there is no preconditioner."""
+        return self._operator is None
+
     def __call__(self, r: Array) -> tuple[Array, float]:
         """Return ``z = P r`` and ``r'z > 0`` for a nonzero residual r.
 

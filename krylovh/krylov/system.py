@@ -18,13 +18,77 @@ from krylovh.results import SolveResult, Status
 
 Array = NDArray[np.float64]
 
-__all__ = ["STOPS", "LinearSystem", "checked_rtol", "checked_vector", "status_of"]
+__all__ = [
+    "STOPS",
+    "LinearSystem",
+    "ScaledSystem",
+    "checked_iterations",
+    "checked_rtol",
+    "checked_vector",
+    "status_of",
+]
 
 #: what may end a computation early
 STOPS = (BudgetSpent, NonFiniteProduct, KeyboardInterrupt)
 
 
-class LinearSystem:
+class ScaledSystem:
+    """Products with ``2**-exponent A`` for a solver, with what they tell of the norm of A.
+
+    Parameters
+    ----------
+    A : LinearOperator, ndarray or sparse matrix, shape (n, n)
+    max_products, max_seconds : optional
+        Budget.
+
+    Examples
+    --------
+    >>> system = ScaledSystem(np.diag([1024.0, 2048.0]))
+    >>> system.product(np.ones(2)), system.norm.round(3)
+    (array([0.5, 1. ]), np.float64(0.791))
+    """
+
+    def __init__(self, A: Any, *, max_products: int | None = None, max_seconds: float | None = None) -> None:
+        self.operator = SymmetricOperator(A, max_products=max_products, max_seconds=max_seconds)
+        self.n = self.operator.n
+        self.eps = self.operator.eps
+        self.exponent = 0
+        self.norm = np.float64(0.0)  # largest |A v| / |v| met: a lower bound of |A|
+        self._pairs: list[tuple[Array, Array]] = []  # the first directions and products
+
+    def product(self, V: Array) -> Array:
+        """Return ``A V`` for V of shape (n,) or (n, k) and any magnitude; no product for V = 0."""
+        if not V.any():
+            return np.zeros_like(V)
+        k = binary_exponent(V)
+        product = self.operator(np.ldexp(V, -k))
+        if self.norm == 0.0:
+            self.exponent = binary_exponent(product)
+        product = np.ldexp(product, k - self.exponent)
+        lengths = np.linalg.norm(V, axis=0)
+        self.norm = np.max(np.linalg.norm(product, axis=0) / np.where(lengths > 0, lengths, 1.0), initial=self.norm)
+        return product
+
+    def first_products(self, v: Array, product: Array) -> None:
+        """Refuse an operator whose first two products with directions of the iteration show that it is not symmetric.
+
+        Costs no product, unless it looks so.
+        """
+        if len(self._pairs) == 2:
+            return
+        length = np.linalg.norm(v)
+        self._pairs.append((v / length, product / length))
+        if len(self._pairs) == 2:
+            U, AU = (np.column_stack(columns) for columns in zip(*self._pairs, strict=True))
+            check_symmetry(self.product, U, AU, self.eps)
+            self._pairs = [(np.zeros(0), np.zeros(0))] * 2
+
+    def attainable(self, x_norm: float) -> float:
+        """Return the residual that the rounding of one product with an x of this norm may leave."""
+        return float(self.eps * self.norm * x_norm)
+
+
+class LinearSystem(ScaledSystem):
     """``A x = b``, scaled.
 
     The arrays that go in and out of its methods are scaled; :meth:`result` returns to the units of the caller.
@@ -43,8 +107,8 @@ class LinearSystem:
     Examples
     --------
     >>> system = LinearSystem(np.diag([1024.0, 2048.0]), [3.0, 3.0], rtol=1e-6)
-    >>> system.b, system.product(np.ones(2))
-    (array([0.75, 0.75]), array([0.5, 1. ]))
+    >>> system.b, system.residual(np.ones(2))
+    (array([0.75, 0.75]), array([ 0.25, -0.25]))
     """
 
     def __init__(
@@ -57,47 +121,14 @@ class LinearSystem:
         max_products: int | None = None,
         max_seconds: float | None = None,
     ) -> None:
-        self.operator = SymmetricOperator(A, max_products=max_products, max_seconds=max_seconds)
-        self.n = self.operator.n
+        super().__init__(A, max_products=max_products, max_seconds=max_seconds)
         unscaled = checked_vector("b", b, self.n)
         self.rtol = checked_rtol(rtol)
-        self.max_iterations = (
-            10 * self.n if max_iterations is None else whole_number("max_iterations", max_iterations, 0)
-        )
+        self.max_iterations = checked_iterations(max_iterations, self.n)
         self.b_exponent = binary_exponent(unscaled)
         self.b = np.ldexp(unscaled, -self.b_exponent)
         self.b_norm = float(np.linalg.norm(self.b))
         self.target = self.rtol * self.b_norm
-        self.eps = self.operator.eps
-        self.exponent = 0
-        self.norm = 0.0  # largest |A v| / |v| met: a lower bound of |A|
-        self._pairs: list[tuple[Array, Array]] = []  # the first directions and products
-
-    def product(self, v: Array) -> Array:
-        """Return ``A v`` for a v of any magnitude; one product, none for v = 0."""
-        if not v.any():
-            return np.zeros(self.n)
-        k = binary_exponent(v)
-        product = self.operator(np.ldexp(v, -k))
-        if self.norm == 0.0:
-            self.exponent = binary_exponent(product)
-        product = np.ldexp(product, k - self.exponent)
-        self.norm = max(self.norm, float(np.linalg.norm(product) / np.linalg.norm(v)))
-        return product
-
-    def first_products(self, v: Array, product: Array) -> None:
-        """Refuse an operator whose first two products with directions of the iteration show that it is not symmetric.
-
-        Costs no product, unless it looks so.
-        """
-        if len(self._pairs) == 2:
-            return
-        length = np.linalg.norm(v)
-        self._pairs.append((v / length, product / length))
-        if len(self._pairs) == 2:
-            U, AU = (np.column_stack(columns) for columns in zip(*self._pairs, strict=True))
-            check_symmetry(self.product, U, AU, self.eps)
-            self._pairs = [(np.zeros(0), np.zeros(0))] * 2
 
     def scaled_start(self, x0: ArrayLike) -> tuple[Array, Array]:
         """Return a nonzero start vector in the units of y, and its residual; one product."""
@@ -112,10 +143,6 @@ class LinearSystem:
     def residual(self, x: Array) -> Array:
         """Return ``b - A x``; one product, none for x = 0."""
         return self.b - self.product(x)
-
-    def attainable(self, x_norm: float) -> float:
-        """Return the residual that the rounding of one product with an x of this norm may leave."""
-        return self.eps * self.norm * x_norm
 
     def result(
         self,
@@ -176,6 +203,17 @@ def checked_rtol(rtol: float) -> float:
     if not 0 <= rtol < 1:
         raise ValueError(f"rtol must be in [0, 1), got {rtol}")
     return float(rtol)
+
+
+def checked_iterations(max_iterations: int | None, n: int) -> int:
+    """Return the limit on iterations: the one that is given, or ``10 n``.
+
+    Examples
+    --------
+    >>> checked_iterations(None, 7)
+    70
+    """
+    return 10 * n if max_iterations is None else whole_number("max_iterations", max_iterations, 0)
 
 
 def status_of(stop: BaseException) -> Status:

@@ -54,7 +54,7 @@ class BlockSolveResult:
     >>> family = shifted_cg(np.diag([1.0, 2.0, 4.0]), np.ones(3), [1.0, -1.5])
     >>> print(family)
     2 systems by shifted_cg, 3 iterations, 5 products
-      0: converged, relative residual 0.0e+00
+      0: converged, relative residual 1.3e-16
       1: negative_curvature, relative residual 1.0e+00
     >>> family[0].x
     array([0.5       , 0.33333333, 0.2       ])
