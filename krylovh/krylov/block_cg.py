@@ -114,7 +114,7 @@ class _Systems:
         self.norms = self.lengths.copy()  # of true residuals
         self.statuses: list[Status | None] = [None] * k
         self.directions = np.full(B.shape, np.nan)
-        self.nonfinite = ~finite
+        self.nonfinite: NDArray[np.bool_] = np.logical_not(finite)
         for i in np.flatnonzero(self.nonfinite):
             self.statuses[i] = Status.NONFINITE
         for i in np.flatnonzero(finite & (self.lengths == 0)):
@@ -231,7 +231,7 @@ class _Stage:
     @property
     def size(self) -> int:
         """How many directions are searched."""
-        return self.S.shape[1]
+        return int(self.S.shape[1])
 
     @property
     def attainable(self) -> Array:
