@@ -33,7 +33,8 @@ class NystromPreconditioner(SpectralPreconditioner):
     Parameters
     ----------
     A : LinearOperator, ndarray or sparse matrix, shape (n, n)
-        Positive semidefinite; or such that ``A + shift I`` is: then it is approximated instead, and the shift taken off.
+        Positive semidefinite; or such that ``A + shift I`` is, which is approximated instead then, and the shift taken
+        off.
     shift : float
         What is added to A, more than 0.
     rank : int
