@@ -39,10 +39,16 @@ _HOME = {
     "Status": "results",
     "Tridiagonalization": "results",
     "EigenResult": "results",
+    "SolveResult": "results",
+    "BlockSolveResult": "results",
     "Estimate": "results",
     "SpectralDensity": "results",
     "lanczos": "krylov",
     "eigsh": "krylov",
+    "cg": "krylov",
+    "shifted_cg": "krylov",
+    "block_cg": "krylov",
+    "minres": "krylov",
     "trace": "stochastic",
     "spectral_density": "stochastic",
     "ResultStore": "storage",
@@ -52,6 +58,7 @@ _HOME = {
 
 __all__ = [
     "ApproximationReport",
+    "BlockSolveResult",
     "EigenResult",
     "EmpiricalFisherOperator",
     "Estimate",
@@ -66,11 +73,14 @@ __all__ = [
     "Objective",
     "ResidualOperator",
     "ResultStore",
+    "SolveResult",
     "SpectralDensity",
     "Status",
     "Tridiagonalization",
     "activation_hessian",
     "approximation_report",
+    "block_cg",
+    "cg",
     "eigsh",
     "gauss_newton_blocks",
     "gauss_newton_diagonal",
@@ -85,9 +95,11 @@ __all__ = [
     "lanczos",
     "load_data",
     "load_network",
+    "minres",
     "obd_diagonal",
     "operator_matrix",
     "outer_product_inverse",
+    "shifted_cg",
     "spectral_density",
     "trace",
 ]
@@ -109,7 +121,7 @@ if TYPE_CHECKING:
         operator_matrix,
         outer_product_inverse,
     )
-    from krylovh.krylov import eigsh, lanczos
+    from krylovh.krylov import block_cg, cg, eigsh, lanczos, minres, shifted_cg
     from krylovh.network import Network
     from krylovh.objective import Objective
     from krylovh.operators import (
@@ -124,7 +136,15 @@ if TYPE_CHECKING:
         activation_hessian,
         input_hessian,
     )
-    from krylovh.results import EigenResult, Estimate, SpectralDensity, Status, Tridiagonalization
+    from krylovh.results import (
+        BlockSolveResult,
+        EigenResult,
+        Estimate,
+        SolveResult,
+        SpectralDensity,
+        Status,
+        Tridiagonalization,
+    )
     from krylovh.stochastic import spectral_density, trace
     from krylovh.storage import ResultStore, load_data, load_network
 

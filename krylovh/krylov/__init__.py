@@ -1,6 +1,10 @@
 """Krylov methods for symmetric operators; they see a SciPy ``LinearOperator``, never a network."""
 
+from krylovh.krylov.block_cg import block_cg
+from krylovh.krylov.cg import cg
 from krylovh.krylov.eigsh import eigsh
 from krylovh.krylov.lanczos import lanczos
+from krylovh.krylov.minres import minres
+from krylovh.krylov.shifted_cg import shifted_cg
 
-__all__ = ["eigsh", "lanczos"]
+__all__ = ["block_cg", "cg", "eigsh", "lanczos", "minres", "shifted_cg"]

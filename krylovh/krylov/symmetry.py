@@ -15,7 +15,9 @@ Array = NDArray[np.float64]
 __all__ = ["check_matrix_symmetry", "check_symmetry"]
 
 
-def check_symmetry(A: Callable[[Array], Array], U: Array, AU: Array, eps: float, *, margin: float = 8.0) -> None:
+def check_symmetry(
+    A: Callable[[Array], Array], U: Array, AU: Array, eps: float, *, margin: float = 8.0, name: str = "A"
+) -> None:
     """Raise ``ValueError`` unless ``u_i'A u_j = u_j'A u_i`` for all given vectors, to rounding.
 
     Costs no product where the difference is within ``margin * eps``, and one otherwise.  A single entry of a matrix
@@ -31,6 +33,8 @@ def check_symmetry(A: Callable[[Array], Array], U: Array, AU: Array, eps: float,
         Machine epsilon of the products.
     margin : float
         What rounding may add up to without a closer look.
+    name : str
+        What the operator is called in the message.
 
     Examples
     --------
@@ -50,8 +54,8 @@ def check_symmetry(A: Callable[[Array], Array], U: Array, AU: Array, eps: float,
     if difference[i, j] > 10 * (noise + eps * scale[i, j]):
         relative = 1 / scale[i, j]
         raise ValueError(
-            f"A must be symmetric: u'Av and v'Au differ by {difference[i, j] * relative:.1e} times (|Au| + |Av|) for "
-            f"random u and v; the error of the products explains {noise * relative:.1e}"
+            f"{name} must be symmetric: u'Av and v'Au differ by {difference[i, j] * relative:.1e} times (|Au| + |Av|) "
+            f"for random u and v; the error of the products explains {noise * relative:.1e}"
         )
 
 

@@ -8,6 +8,17 @@ operator to one vector, those of verification included.
 from krylovh.results.density import Scale, SpectralDensity, signed_log
 from krylovh.results.eigen import EigenResult, Tridiagonalization
 from krylovh.results.estimate import Estimate
+from krylovh.results.solve import BlockSolveResult, SolveResult
 from krylovh.results.status import Status
 
-__all__ = ["EigenResult", "Estimate", "Scale", "SpectralDensity", "Status", "Tridiagonalization", "signed_log"]
+__all__ = [
+    "BlockSolveResult",
+    "EigenResult",
+    "Estimate",
+    "Scale",
+    "SolveResult",
+    "SpectralDensity",
+    "Status",
+    "Tridiagonalization",
+    "signed_log",
+]

@@ -17,6 +17,7 @@ class Status(StrEnum):
     CONVERGED = "converged"  # the target was reached, and checked by recomputation
     BUDGET = "budget"  # products, steps or seconds ran out first
     STAGNATED = "stagnated"  # rounding or noise in the products stops further progress
+    BOUNDARY = "boundary"  # the solution lies outside of the trust region, and x on its boundary
     NEGATIVE_CURVATURE = "negative_curvature"  # a direction d with d'Ad <= 0 was met
     BREAKDOWN = "breakdown"  # the Krylov space became invariant
     NONSYMMETRIC = "nonsymmetric"  # u'Av differs from v'Au by more than rounding

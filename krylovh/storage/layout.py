@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from krylovh.results import EigenResult, Estimate, SpectralDensity, Tridiagonalization
+from krylovh.results import BlockSolveResult, EigenResult, Estimate, SolveResult, SpectralDensity, Tridiagonalization
 from krylovh.storage.digest import content_digest
 from krylovh.storage.errors import CorruptFileError
 
@@ -64,8 +64,8 @@ def register(cls: type[Any], dimensions: Mapping[str, Axes]) -> None:
     Parameters
     ----------
     cls : type
-        A dataclass whose fields are arrays, numbers, strings, booleans, enums, tuples of numbers, or None.  Its name
-        becomes the ``kind`` in the file.
+        A dataclass whose fields are arrays, numbers, strings, booleans, enums, tuples of numbers or of enums, or None.
+        Its name becomes the ``kind`` in the file.
     dimensions : mapping of str to tuple of str
         For each array field the names of its axes.  Axes of the same name have the same length.
 
@@ -111,6 +111,21 @@ register(
     {"alphas": ("step",), "betas": ("coupling",), "Q": ("parameter", "step"), "residual": ("parameter",)},
 )
 register(Estimate, {})
+register(
+    SolveResult,
+    {"x": ("parameter",), "negative_curvature": ("parameter",), "residual_history": ("iteration",)},
+)
+register(
+    BlockSolveResult,
+    {
+        "x": ("parameter", "system"),
+        "residual_norms": ("system",),
+        "relative_residuals": ("system",),
+        "negative_curvature": ("parameter", "system"),
+        "residual_history": ("iteration", "system"),
+        "shifts": ("system",),
+    },
+)
 
 
 def to_record(result: Any, dimensions: Axes | Mapping[str, Axes] | None = None) -> Record:
@@ -192,7 +207,7 @@ def from_record(record: Record) -> Any:
 
 
 def attribute(name: str, value: Any) -> Attribute:
-    """Return a number, string, boolean, enum or tuple of numbers in the form of an attribute.
+    """Return a number, string, boolean, enum, or tuple of numbers or enums in the form of an attribute.
 
     Raises
     ------
@@ -206,6 +221,8 @@ def attribute(name: str, value: Any) -> Attribute:
     """
     if isinstance(value, Enum):
         value = value.value
+    if isinstance(value, tuple) and value and all(isinstance(part, Enum) for part in value):
+        value = " ".join(str(part.value) for part in value)
     if isinstance(value, (bool, np.bool_)):
         return np.array(value, dtype=np.int8)
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
@@ -303,9 +320,11 @@ def _typed(name: str, value: Attribute, hint: Any) -> Any:
     plain: Any = plain_value(value)
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         hint = next(option for option in typing.get_args(hint) if option is not types.NoneType)
-    if not isinstance(hint, type) or not (issubclass(hint, Enum) or hint in (bool, int, float, str)):
-        return plain
     try:
-        return hint(plain)
+        if typing.get_origin(hint) is tuple and isinstance(kind := typing.get_args(hint)[0], type(Enum)):
+            return tuple(kind(part) for part in (plain.split() if isinstance(plain, str) else plain))
+        if isinstance(hint, type) and (issubclass(hint, Enum) or hint in (bool, int, float, str)):
+            return hint(plain)
     except (TypeError, ValueError) as error:
         raise CorruptFileError(f"{name} has the value {plain!r}: {error}") from None
+    return plain

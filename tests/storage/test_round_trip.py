@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 import xarray
 
-from krylovh import EigenResult, Estimate, ResultStore, SpectralDensity, Status, Tridiagonalization
+from krylovh import (
+    BlockSolveResult,
+    EigenResult,
+    Estimate,
+    ResultStore,
+    SolveResult,
+    SpectralDensity,
+    Status,
+    Tridiagonalization,
+)
 from krylovh.storage.layout import register
 
 NAN_WITH_PAYLOAD = np.array([0x7FF80000DEADBEEF, 0xFFF8000000000001], np.uint64).view(np.float64)
@@ -36,7 +45,16 @@ RESULTS = {
     "exact density": SpectralDensity(np.ones((2, 1)), np.ones((2, 1)), 9, 2, 0, Status.CONVERGED, np.ones(2, bool)),
     "lanczos": Tridiagonalization(np.ones(2), np.ones(1), np.eye(4, 2), np.zeros(4), 0.0, 2, Status.BREAKDOWN),
     "without Q": Tridiagonalization(np.ones(1), np.ones(0), None, np.zeros(4), 0.5, 1, Status.CONVERGED),
-}
+    "solution": SolveResult(ODD_VALUES, Status.BOUNDARY, 0.5, np.nan, 1, 3, None, np.ones(2), 1e-6, "cg"),
+    "saddle": SolveResult(np.ones(2), Status.NEGATIVE_CURVATURE, 1.0, 1.0, 0, 2, np.eye(2)[0], np.ones(1), 0.0, "cg"),
+    "solutions": BlockSolveResult(
+        np.eye(4, 2), (Status.CONVERGED, Status.NEGATIVE_CURVATURE), np.zeros(2), np.zeros(2), 2, 7,
+        np.full((4, 2), np.nan), np.ones((3, 2)), 1e-6, "shifted_cg", np.array([0.0, -1.0]),
+    ),
+    "no solutions": BlockSolveResult(
+        np.zeros((4, 0)), (), np.zeros(0), np.zeros(0), 0, 0, None, np.ones((1, 0)), 1e-6, "block_cg"
+    ),
+}  # fmt: skip
 
 
 def same_bits(a, b):

@@ -1,0 +1,461 @@
+"""Claims about cg; the checkers use closed forms, LAPACK and products in float64, never the solver."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.sparse.linalg
+
+import zoo
+from krylovh import Status, cg
+from solves import EPS, check, operator_of, right_hand_side
+
+# -- the zoo --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 10, 20, 64])
+def test_every_operator_gets_an_answer_that_can_be_believed(n):
+    for reference, dtype, rtol in itertools.product(zoo.zoo(n), EPS, (1e-6, 0.0)):
+        b = right_hand_side(n, seed=n)
+        result = cg(reference.operator(dtype), b, rtol=rtol)
+        check(result, reference, b, rtol, dtype)
+        low, tiny = reference.eigenvalues[0] / (reference.norm or 1), 1e3 * EPS[dtype]
+        if low > 1e4 * EPS[dtype]:
+            assert result.status in (Status.CONVERGED, Status.STAGNATED), reference.name
+            assert result.status == Status.CONVERGED or result.relative_residual <= 1e-3, reference.name
+        elif -EPS[dtype] < low < EPS[dtype]:
+            assert result.status in (Status.INCONSISTENT, Status.STAGNATED), reference.name
+        elif low < -tiny:
+            assert result.status in (Status.NEGATIVE_CURVATURE, Status.INCONSISTENT), reference.name
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("dtype", EPS, ids=["float64", "float32"])
+@pytest.mark.parametrize("name", zoo.CATALOGUE)
+def test_no_solve_is_called_converged_that_is_not(name, dtype):
+    for n, rtol, seed in itertools.product((1, 2, 3, 5, 10, 20, 100, 400), (1e-2, 1e-6, 1e-10, 0.0), range(2)):
+        reference = zoo.CATALOGUE[name](n)
+        if reference is None:
+            continue
+        for shifted in (reference, reference.shifted(-1.01 * reference.eigenvalues[0] + 1e-3)):
+            b = right_hand_side(n, seed)
+            if seed == 1:
+                b = shifted.apply(b)
+            if b.any():
+                check(cg(shifted.operator(dtype), b, rtol=rtol), shifted, b, rtol, dtype)
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e6, 1e12])
+def test_the_solution_is_the_solution(condition):
+    reference = zoo.diagonal(np.logspace(-np.log10(condition), 0, 60))
+    truth = right_hand_side(60)
+    b = reference.apply(truth)
+    result = cg(reference.operator(), b, rtol=1e-8, max_iterations=10_000)
+    check(result, reference, b, 1e-8)
+    assert result.status == Status.CONVERGED
+    assert np.linalg.norm(result.x - truth) <= 1e-8 * condition * np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("name", ["laplacian", "minimum", "strakos", "wishart", "shifted_ones"])
+def test_iterations_are_those_of_scipy(name):
+    reference = zoo.CATALOGUE[name](100)
+    b = right_hand_side(100)
+    count = []
+    scipy.sparse.linalg.cg(reference.operator(), b, rtol=1e-6, callback=count.append)
+    result = cg(reference.operator(), b)
+    assert abs(result.num_iterations - len(count)) <= 2
+    assert result.num_products == result.num_iterations + 1
+
+
+@pytest.mark.parametrize(("values", "steps"), [([1, 1, 1, 1, 1], 1), ([1, 1, 3, 3, 3, 3], 2), ([1, 2, 3, 4] * 9, 4)])
+def test_as_many_iterations_as_distinct_eigenvalues(values, steps):
+    reference = zoo.diagonal(values)
+    result = cg(reference.operator(), right_hand_side(len(values)), rtol=1e-12)
+    assert (result.status, result.num_iterations) == (Status.CONVERGED, steps)
+
+
+@pytest.mark.parametrize("dtype", EPS, ids=["float64", "float32"])
+@pytest.mark.parametrize("name", ["laplacian", "strakos", "cluster_1e-3", "neumann_laplacian"])
+def test_scaling_by_powers_of_two_is_exact(name, dtype):
+    reference = zoo.CATALOGUE[name](50)
+    b = right_hand_side(50)
+    plain = cg(reference.operator(dtype), b, radius=3.0)
+    free = cg(reference.operator(dtype), b)
+    low, high = (-100, 100) if dtype == np.float32 else (-900, 900)
+    for e, f in [(low, 0), (high, 0), (0, -900), (0, 900), (low // 2, high // 2)]:
+        scaled = reference.scaled(2.0**e).operator(dtype)
+        region = cg(scaled, np.ldexp(b, f), radius=np.ldexp(3.0, f - e))
+        result = cg(scaled, np.ldexp(b, f))
+        for one, other in [(plain, region), (free, result)]:
+            assert (one.status, one.num_products) == (other.status, other.num_products)
+            np.testing.assert_array_equal(np.ldexp(one.x, f - e), other.x)
+            assert np.ldexp(one.residual_norm, f) == other.residual_norm
+            assert one.relative_residual == other.relative_residual
+
+
+# -- indefinite and singular ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [[-1.0, 2.0, 3.0, 5.0], [-1e-6, 1.0, 1.0, 1.0], [-1.0, -2.0, -3.0, 4.0]])
+def test_negative_curvature_is_shown(values):
+    reference = zoo.diagonal(values)
+    b = right_hand_side(4)
+    result = cg(reference.operator(), b)
+    assert result.status == Status.NEGATIVE_CURVATURE
+    check(result, reference, b, 1e-6)
+
+
+def test_negative_definite_operators_are_told_at_the_first_iteration():
+    reference = zoo.laplacian(50).scaled(-1.0)
+    b = right_hand_side(50)
+    result = cg(reference.operator(), b)
+    check(result, reference, b, 1e-6)
+    assert (result.status, result.num_iterations) == (Status.NEGATIVE_CURVATURE, 0)
+    assert result.num_products <= 2
+    assert not result.x.any()
+
+
+def test_the_swap_of_two_coordinates_is_no_division_by_zero():
+    A, b = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([1.0, 0.0])
+    result = cg(A, b)
+    assert result.status == Status.NEGATIVE_CURVATURE
+    d = result.negative_curvature
+    assert d @ A @ d < 0
+    assert d @ b > 0
+
+
+def test_damping_decides_about_curvature():
+    reference = zoo.outliers(300)
+    matrix, b = reference.matrix(), right_hand_side(300)
+    lowest = reference.eigenvalues[0]
+    for shift in (-lowest + 1e-3, -lowest + 1.0):
+        result = cg(reference.shifted(shift).operator(), b, rtol=1e-10)
+        assert result.status == Status.CONVERGED
+        truth = np.linalg.solve(matrix + shift * np.eye(300), b)
+        np.testing.assert_allclose(result.x, truth, atol=1e-7 * np.linalg.norm(truth))
+    shifted = reference.shifted(-lowest - 1e-2)
+    result = cg(shifted.operator(), b, rtol=1e-10)
+    assert result.status == Status.NEGATIVE_CURVATURE
+    check(result, shifted, b, 1e-10)
+
+
+@pytest.mark.parametrize("name", ["neumann_laplacian", "periodic_laplacian", "rank_5"])
+def test_consistent_singular_systems_have_their_shortest_solution(name):
+    reference = zoo.CATALOGUE[name](40)
+    b = reference.apply(right_hand_side(40))
+    result = cg(reference.operator(), b, rtol=1e-10)
+    assert result.status == Status.CONVERGED
+    check(result, reference, b, 1e-10)
+    shortest = scipy.linalg.pinvh(reference.matrix(), rtol=1e-10) @ b
+    np.testing.assert_allclose(result.x, shortest, atol=1e-7 * np.linalg.norm(shortest))
+
+
+@pytest.mark.parametrize("dtype", EPS, ids=["float64", "float32"])
+@pytest.mark.parametrize("name", ["neumann_laplacian", "periodic_laplacian", "rank_5", "zero"])
+def test_inconsistent_systems_are_told(name, dtype):
+    reference = zoo.CATALOGUE[name](100)
+    b = right_hand_side(100)
+    result = cg(reference.operator(dtype), b)
+    assert result.status == Status.INCONSISTENT
+    check(result, reference, b, 1e-6, dtype)
+    assert result.relative_residual <= 1.0
+
+
+def test_a_right_hand_side_in_the_null_space_is_inconsistent():
+    n = 50
+    A = 2 * np.eye(n) - np.eye(n, k=1) - np.eye(n, k=-1)
+    A[0, 0] = A[-1, -1] = 1.0
+    Q = scipy.linalg.qr(np.random.default_rng(1).standard_normal((n, n)))[0]
+    result = cg(Q @ A @ Q.T, Q @ np.ones(n))
+    assert result.status == Status.INCONSISTENT
+    assert result.num_products <= 4
+    assert result.relative_residual == pytest.approx(1)
+
+
+# -- accuracy -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", EPS, ids=["float64", "float32"])
+@pytest.mark.parametrize("name", ["laplacian", "minimum", "strakos", "wishart", "outliers"])
+def test_without_a_tolerance_the_attainable_accuracy_ends_the_iteration(name, dtype):
+    reference = zoo.CATALOGUE[name](100)
+    if name == "outliers":
+        reference = reference.shifted(0.1)
+    b = right_hand_side(100)
+    result = cg(reference.operator(dtype), b, rtol=0.0)
+    assert result.status == Status.STAGNATED
+    limits = sorted({*range(1, result.num_iterations, 3), result.num_iterations})
+    residuals = [cg(reference.operator(dtype), b, rtol=0.0, max_iterations=m).residual_norm for m in limits]
+    useful = next(m for m, residual in zip(limits, residuals, strict=True) if residual <= 2 * result.residual_norm)
+    assert result.num_iterations <= 2 * useful
+    floor = EPS[dtype] * (reference.norm * np.linalg.norm(result.x) + np.linalg.norm(b))
+    assert result.residual_norm <= 10 * floor
+
+
+def test_a_drifted_recurrence_is_not_believed():
+    """Single precision products: the recurrence reaches any tolerance, and the truth does not."""
+    reference = zoo.diagonal(np.logspace(-5, 0, 100))
+    b = right_hand_side(100)
+    result = cg(reference.operator(np.float32), b, rtol=1e-6)
+    assert result.residual_history.min() <= 1e-6 * np.linalg.norm(b) or result.status == Status.STAGNATED
+    assert result.relative_residual > 1e-6
+    assert result.status == Status.STAGNATED
+    check(result, reference, b, 1e-6, np.float32)
+
+
+@pytest.mark.parametrize("name", ["minimum", "strakos", "lapack_mode_4", "neumann_laplacian"])
+def test_more_iterations_never_make_it_worse(name):
+    reference = zoo.CATALOGUE[name](50)
+    b = right_hand_side(50)
+    best = np.inf
+    for m in range(1, 200, 5):
+        result = cg(reference.operator(), b, rtol=0.0, max_iterations=m)
+        assert result.residual_norm <= 2 * best
+        best = min(best, result.residual_norm)
+
+
+def test_the_error_falls_in_the_norm_of_the_operator():
+    reference = zoo.laplacian(100)
+    truth = right_hand_side(100)
+    errors = []
+    cg(reference.operator(), reference.apply(truth), callback=lambda x: errors.append(truth - x))
+    energies = [e @ reference.apply(e) for e in errors]
+    assert len(energies) > 20
+    assert (np.diff(energies) <= 1e-12 * energies[0]).all()
+
+
+def test_the_inverse_is_symmetric():
+    reference, rng = zoo.laplacian(60), np.random.default_rng(0)
+    A = reference.operator()
+    for _ in range(20):
+        u, v = rng.standard_normal((2, 60))
+        left, right = u @ cg(A, v, rtol=1e-10).x, v @ cg(A, u, rtol=1e-10).x
+        condition = reference.norm / reference.eigenvalues[0]
+        assert abs(left - right) <= 10 * 1e-10 * condition * abs(left)
+
+
+# -- start, limits, callback ----------------------------------------------------------------------------------------
+
+
+def test_a_zero_right_hand_side_costs_nothing():
+    for x0 in (None, np.zeros(5), np.ones(5)):
+        result = cg(np.eye(5), np.zeros(5), x0=x0)
+        assert (result.status, result.num_products, result.relative_residual) == (Status.CONVERGED, 0, 0.0)
+        assert not result.x.any()
+
+
+def test_an_exact_start_is_recognised():
+    reference, truth = zoo.laplacian(30), right_hand_side(30)
+    result = cg(reference.operator(), reference.apply(truth), x0=truth)
+    assert (result.status, result.num_iterations, result.num_products) == (Status.CONVERGED, 0, 1)
+    np.testing.assert_array_equal(result.x, truth)
+
+
+@pytest.mark.parametrize("exponents", [(0, 0), (300, -300), (-500, 400)])
+def test_a_start_vector_is_used(exponents):
+    reference, truth = zoo.strakos(30), right_hand_side(30)
+    A, scale = reference.scaled(2.0 ** exponents[0]).operator(), 2.0 ** exponents[1]
+    b, near = A @ (scale * truth), scale * (truth + 1e-5 * right_hand_side(30, 1))
+    cold, warm = cg(A, b), cg(A, b, x0=near)
+    assert warm.status == Status.CONVERGED
+    assert warm.num_iterations < cold.num_iterations
+    np.testing.assert_allclose(warm.x / scale, truth, atol=1e-4)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 10**9])
+def test_the_callback_comes_once_per_iteration(limit):
+    seen = []
+    result = cg(zoo.laplacian(30).operator(), right_hand_side(30), max_iterations=limit, callback=seen.append)
+    assert len(seen) == result.num_iterations
+    assert result.num_iterations <= limit
+    assert len({id(x) for x in seen}) == len(seen)
+    assert result.status == (Status.BUDGET if limit <= 2 else Status.CONVERGED)
+
+
+def test_a_callback_may_raise():
+    def callback(x):
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        cg(np.diag([1.0, 2.0]), np.ones(2), callback=callback)
+
+
+def test_ctrl_c_keeps_what_was_found():
+    reference, b = zoo.laplacian(50), right_hand_side(50)
+    seen = []
+
+    def callback(x):
+        seen.append(x)
+        if len(seen) == 10:
+            raise KeyboardInterrupt
+
+    result = cg(reference.operator(), b, callback=callback)
+    assert (result.status, result.num_iterations) == (Status.INTERRUPTED, 10)
+    check(result, reference, b, 1e-6)
+
+
+@pytest.mark.parametrize("budget", range(12))
+def test_the_budget_is_kept(budget):
+    reference, b = zoo.strakos(60), right_hand_side(60)
+    result = cg(reference.operator(), b, max_products=budget)
+    assert result.status == Status.BUDGET
+    assert result.num_products <= budget
+    check(result, reference, b, 1e-6)
+
+
+def test_time_is_a_budget():
+    result = cg(zoo.laplacian(50).operator(), right_hand_side(50), max_seconds=0.0)
+    assert (result.status, result.num_products) == (Status.BUDGET, 0)
+
+
+def test_the_last_product_of_a_budget_may_be_the_proof():
+    b = right_hand_side(20)
+    assert cg(zoo.identity(20).operator(), b, max_products=2).status == Status.CONVERGED
+    assert cg(zoo.identity(20).operator(), b, max_products=1).status == Status.BUDGET
+
+
+def test_progress_is_reported():
+    seen = []
+    result = cg(zoo.laplacian(20).operator(), right_hand_side(20), progress=lambda *pair: seen.append(pair))
+    assert seen == [(i, 200) for i in range(1, result.num_iterations + 1)]
+
+
+# -- trust region ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preconditioned", [False, True])
+@pytest.mark.parametrize("name", ["laplacian", "wishart", "outliers", "clement"])
+def test_the_boundary_is_kept_and_the_model_falls(name, preconditioned):
+    reference, b = zoo.CATALOGUE[name](40), right_hand_side(40)
+    P = np.diag(np.linspace(0.5, 2.0, 40)) if preconditioned else None
+    free = cg(reference.operator(), b, preconditioner=P)
+    norm = lambda x: np.sqrt(x @ (x if P is None else x / np.diag(P)))  # noqa: E731
+    values = [0.0]
+    for radius in np.geomspace(1e-3, 10 * max(norm(free.x), 1.0), 12):
+        result = cg(reference.operator(), b, radius=radius, preconditioner=P)
+        x = result.x
+        values.append(x @ reference.apply(x) / 2 - b @ x)
+        assert norm(x) <= radius * (1 + 1e-10)
+        if result.status in (Status.BOUNDARY, Status.NEGATIVE_CURVATURE):
+            assert norm(x) == pytest.approx(radius, rel=1e-8)
+        if result.status == Status.NEGATIVE_CURVATURE:
+            d = result.negative_curvature
+            assert d @ reference.apply(d) <= 0
+        assert result.residual_norm == pytest.approx(np.linalg.norm(b - reference.apply(x)), rel=1e-8)
+    assert (np.diff(values) <= 0).all()
+    if name in ("laplacian", "wishart"):
+        assert result.status == Status.CONVERGED
+        np.testing.assert_array_equal(x, free.x)
+
+
+def test_the_cauchy_point_is_on_the_way():
+    """A region smaller than the first step: along the gradient to the boundary."""
+    reference, b = zoo.laplacian(20), right_hand_side(20)
+    result = cg(reference.operator(), b, radius=1e-3)
+    np.testing.assert_allclose(result.x, 1e-3 * b / np.linalg.norm(b), rtol=1e-12)
+    assert (result.status, result.num_iterations) == (Status.BOUNDARY, 1)
+
+
+# -- faults ---------------------------------------------------------------------------------------------------------
+
+
+def test_nan_in_a_product_is_told_after_one():
+    result = cg(operator_of(lambda v: v * np.nan, 10), np.ones(10))
+    assert (result.status, result.num_products) == (Status.NONFINITE, 1)
+    assert not result.x.any()
+    assert result.relative_residual == 1.0
+
+
+def test_nan_later_keeps_what_was_found():
+    reference, b, count = zoo.laplacian(40), right_hand_side(40), itertools.count()
+    A = operator_of(lambda v: reference.apply(v) if next(count) != 6 else v * np.inf, 40)
+    result = cg(A, b)
+    assert (result.status, result.num_iterations) == (Status.NONFINITE, 6)
+    check(result, reference, b, 1e-6)
+
+
+def test_a_solution_beyond_the_range_of_floats_is_told():
+    result = cg(np.diag([1e-300, 2e-300]), np.array([1e300, 1e300]))
+    assert result.status == Status.NONFINITE
+
+
+@pytest.mark.parametrize(
+    ("P", "message"),
+    [
+        (np.diag([1.0, -1.0, 1.0]), "preconditioner must be positive definite"),
+        (np.diag([1.0, 0.0, 0.0]), "preconditioner must be nonsingular"),
+        (np.array([[2.0, 1, 0], [0, 2, 1], [0, 0, 2]]), "preconditioner must be symmetric"),
+        (np.full((3, 3), np.nan), "preconditioner must be finite"),
+        (np.eye(4), r"preconditioner must have shape \(3, 3\), got \(4, 4\)"),
+    ],
+)
+def test_each_fault_of_a_preconditioner_has_its_own_words(P, message):
+    with pytest.raises(ValueError, match=message):
+        cg(np.diag([1.0, 2.0, 4.0]), np.array([1.0, 5.0, -3.0]), preconditioner=P)
+
+
+def test_complex_preconditioners_are_refused():
+    with pytest.raises(TypeError, match="preconditioner must be real"):
+        cg(np.eye(2), np.ones(2), preconditioner=1j * np.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"b": np.ones(4)}, ValueError, r"b must have shape \(5,\), got \(4,\)"),
+        ({"b": np.full(5, np.nan)}, ValueError, "b must be finite"),
+        ({"b": np.ones(5) * 1j}, TypeError, "b must be a real array"),
+        ({"x0": np.full(5, np.inf)}, ValueError, "x0 must be finite"),
+        ({"x0": np.ones((5, 1))}, ValueError, "x0 must have shape"),
+        ({"rtol": -1.0}, ValueError, r"rtol must be in \[0, 1\), got -1.0"),
+        ({"rtol": np.nan}, ValueError, "rtol must be in"),
+        ({"radius": 0.0}, ValueError, "radius must be positive and finite, got 0.0"),
+        ({"radius": 1.0, "x0": np.ones(5)}, ValueError, "x0 must be None where a radius is given"),
+        ({"max_iterations": -1}, ValueError, "max_iterations must be at least 0, got -1"),
+        ({"max_iterations": 2.5}, TypeError, "max_iterations must be an integer"),
+        ({"max_products": -1}, ValueError, "max_products must be at least 0"),
+        ({"A": np.ones((5, 4))}, ValueError, "A must be square"),
+        ({"A": 1j * np.eye(5)}, TypeError, "A must be real"),
+        ({"A": np.triu(np.ones((5, 5)))}, ValueError, "A must be symmetric"),
+    ],
+)
+def test_misuse_is_named(arguments, error, message):
+    values = {"A": np.diag(np.arange(1.0, 6.0)), "b": np.arange(1.0, 6.0)} | arguments
+    with pytest.raises(error, match=message):
+        cg(values.pop("A"), values.pop("b"), **values)
+
+
+def test_arrays_of_the_caller_are_safe():
+    reference = zoo.laplacian(20)
+    buffer = np.empty(20)
+
+    def scribble(v):
+        buffer[:] = reference.apply(v)
+        v[:] = np.nan
+        return buffer
+
+    b, x0 = right_hand_side(20), right_hand_side(20, 1)
+    before = b.copy(), x0.copy()
+    result = cg(operator_of(scribble, 20), b, x0=x0)
+    check(result, reference, b, 1e-6)
+    assert result.status == Status.CONVERGED
+    np.testing.assert_array_equal(b, before[0])
+    np.testing.assert_array_equal(x0, before[1])
+    assert not any(np.shares_memory(result.x, array) for array in (b, x0, buffer))
+
+
+def test_the_same_call_gives_the_same_bits():
+    reference, b = zoo.wishart(100), right_hand_side(100)
+    first, second = (cg(reference.operator(), b) for _ in range(2))
+    np.testing.assert_array_equal(first.x, second.x)
+
+
+def test_a_preconditioner_of_any_magnitude_changes_nothing():
+    reference, b = zoo.wishart(50), right_hand_side(50)
+    D = np.linspace(0.5, 2.0, 50)
+    plain = cg(reference.operator(), b, preconditioner=np.diag(D))
+    for e in (-600, 3, 601):
+        other = cg(reference.operator(), b, preconditioner=np.diag(np.ldexp(D, e)))
+        assert plain.num_products == other.num_products
+        np.testing.assert_allclose(other.x, plain.x, rtol=1e-9)
