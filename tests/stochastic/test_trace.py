@@ -203,7 +203,7 @@ def test_progress_ends_at_the_total():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"method": "bekas"}, ValueError, r"method must be one of \('hutchinson',\), got 'bekas'"),
+        ({"method": "bekas"}, ValueError, r"method must be one of \('hutchinson', .*\), got 'bekas'"),
         ({"distribution": "sphere"}, ValueError, "distribution must be one of .*, got 'sphere'"),
         ({"num_products": 0}, ValueError, "num_products must be at least 1, got 0"),
         ({"num_products": 10.0}, TypeError, "num_products must be an integer, at least 1, got 10.0"),
