@@ -10,8 +10,11 @@ operator Student's 95 % interval covers 86 %.  Hall's cubic transformation
 
     h(T) = T + a T^2 / 3 + a^2 T^3 / 27 + a / 6,        a = g / sqrt(N),
 
-removes the term of order ``1/sqrt(N)``, is monotone, and is inverted in closed form; the same interval then covers
-94 %.  Its quantiles are those of Student's t, so that it is Student's interval where the samples are symmetric.
+removes the term of order ``1/sqrt(N)``, is monotone, and is inverted in closed form; the interval then covers 94 %.
+But the skewness has to be estimated, and for symmetric populations with heavy tails, such as forms of an operator with
+eigenvalues 1 and -1, it is nothing but noise: from 20 samples Hall's interval covers 91 %, Student's 95 %.  The
+smallest interval that holds both covers 94 to 96 % from 20 samples on, and 93 to 96 % from ten, for all of these:
+eigenvalues (1), (1, 1), (1, -1), (1, -1/2, 1/4), geometric, 1/i^2, flat, and outliers of both signs with a bulk.
 
 References
 ----------
@@ -92,7 +95,7 @@ def _inverse_transform(h: float, a: float) -> float:
 
 
 def mean_interval(samples: Array, rounding: Array, pilot: int | None = None) -> tuple[float, float, Interval]:
-    """Return mean, standard error and 95 % interval of independent samples.
+    """Return mean, standard error and 95 % interval of independent samples: the hull of Student's and Hall's.
 
     Parameters
     ----------
@@ -125,7 +128,8 @@ def mean_interval(samples: Array, rounding: Array, pilot: int | None = None) -> 
     first = unit if pilot is None else unit[:pilot]
     error = float(first.std(ddof=1)) / np.sqrt(N)
     slack = float(np.ldexp(rounding, -exponent).mean())
-    low, high = skewed_interval(mean, error, first.size - 1, skewness(first) / np.sqrt(N), slack)
+    ends = [skewed_interval(mean, error, first.size - 1, a, slack) for a in (0.0, skewness(first) / np.sqrt(N))]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
     return scaled_back((mean, error, (low, high)), exponent)
 
 

@@ -145,6 +145,7 @@ class HutchPlusPlus:
         self.Q = np.zeros((forms.n, 0), order="F")
         self.known, self.known_rounding = 0.0, 0.0  # tr Q'AQ
         self._samples = self._fresh(0)
+        self._sketched, self._sketched_rounding = np.zeros(0), np.zeros(0)  # forms of the probes of the sketch
 
     def _fresh(self, first: int) -> Hutchinson:
         """Return samples of what the sketch leaves, from the probes ``first`` onwards."""
@@ -152,7 +153,9 @@ class HutchPlusPlus:
         return Hutchinson(*options, purpose="hutch++", first=first, Q=self.Q)
 
     def estimate(self) -> tuple[float, float, Interval]:
-        """Return value, standard error and 95 % interval."""
+        """Return value, standard error and 95 % interval; before the first sample, Hutchinson's from the sketch."""
+        if not self._samples.values.size:
+            return mean_interval(self._sketched, self._sketched_rounding)
         mean, error, (low, high) = self._samples.estimate()
         slack = self.known_rounding
         return self.known + mean, error, (self.known + low - slack, self.known + high + slack)
@@ -163,6 +166,8 @@ class HutchPlusPlus:
             block = min(self.block_size, size - first)
             S = probe_block(self.forms.n, first, block, seed=self.seed, purpose="hutch++ sketch")
             Y = self.forms(S)
+            self._sketched = np.append(self._sketched, (terms := S * Y).sum(axis=0))
+            self._sketched_rounding = np.append(self._sketched_rounding, self.forms.eps * np.abs(terms).sum(axis=0))
             Y = np.ldexp(Y, -binary_exponent(Y))
             for _ in range(2):  # twice is enough
                 Y -= self.Q @ (self.Q.T @ Y)

@@ -21,8 +21,8 @@ exactly.  The u_ij come out of the same small matrices (two directions are taken
 
     Var(mean) = E[ sum_i (t_i - mean)^2 / (p (p - 1)) + sum_{i != j} (t_i - u_ij)(t_j - u_ji) / (p (p - 1)) ],
 
-an unbiased estimate of the variance for every operator.  The second term was seen to be up to 1.5 times the first; it
-is kept between 0 and 3 times the first, since what lies outside is noise: that of spectra which decay so quickly that
+an unbiased estimate of the variance for every operator.  The second term was seen to be up to four times the first; it
+is kept between 0 and 10 times the first, since what lies outside is noise: that of spectra which decay so quickly that
 one probe more makes orders of magnitude.
 Where few probes carry the variance the estimate is noisy itself: the degrees of freedom lie halfway between ``p - 1``
 and what the scatter of the p contributions shows.  Skewness is treated as for independent samples.  The interval was
@@ -47,7 +47,7 @@ from krylovh.stochastic.confidence import Interval, skewed_interval, skewness
 Array = NDArray[np.float64]
 
 #: What the covariances may add to the variance, as a multiple of what the deviations alone give.
-_LARGEST_COVARIANCE = 3.0
+_LARGEST_COVARIANCE = 10.0
 
 __all__ = ["LeaveOneOut", "NotPositiveSemidefinite", "leave_one_out_trace", "nystrom_leave_one_out", "range_basis"]
 

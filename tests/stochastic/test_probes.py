@@ -50,3 +50,12 @@ def test_distributions_have_their_moments():
 def test_unknown_distribution_is_named():
     with pytest.raises(ValueError, match=r"distribution must be one of .*'rademacher'.*, got 'normal'"):
         probe_block(3, 0, 1, seed=0, purpose="x", distribution="normal")
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_probes_do_not_depend_on_threads(distribution, threads, monkeypatch):
+    options = {"seed": 3, "purpose": "trace", "distribution": distribution}
+    one_by_one = [probe_block(30_000, index, 1, **options) for index in range(7)]
+    monkeypatch.setattr("krylovh.stochastic.probes._available_threads", lambda: threads)
+    np.testing.assert_array_equal(probe_block(30_000, 0, 7, **options), np.hstack(one_by_one))
