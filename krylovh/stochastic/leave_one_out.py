@@ -21,9 +21,9 @@ exactly.  The u_ij come out of the same small matrices (two directions are taken
 
     Var(mean) = E[ sum_i (t_i - mean)^2 / (p (p - 1)) + sum_{i != j} (t_i - u_ij)(t_j - u_ji) / (p (p - 1)) ],
 
-an unbiased estimate of the variance for every operator.  The second term was seen to be up to four times the first; it
-is kept between 0 and 10 times the first, since what lies outside is noise: that of spectra which decay so quickly that
-one probe more makes orders of magnitude.
+an unbiased estimate of the variance for every operator.  The second term was seen to be up to ``p/10`` times the first;
+it is kept between 0 and ``p/4`` (or 3) times the first, since what lies outside is noise: that of spectra which decay so
+quickly that one probe more makes orders of magnitude.
 Where few probes carry the variance the estimate is noisy itself: the degrees of freedom lie halfway between ``p - 1``
 and what the scatter of the p contributions shows.  Skewness is treated as for independent samples.  The interval was
 seen to cover 93.5 to 96.5 % from p = 16 on, over flat, polynomial, exponential and indefinite spectra.
@@ -45,9 +45,6 @@ from numpy.typing import NDArray
 from krylovh.stochastic.confidence import Interval, skewed_interval, skewness
 
 Array = NDArray[np.float64]
-
-#: What the covariances may add to the variance, as a multiple of what the deviations alone give.
-_LARGEST_COVARIANCE = 10.0
 
 __all__ = ["LeaveOneOut", "NotPositiveSemidefinite", "leave_one_out_trace", "nystrom_leave_one_out", "range_basis"]
 
@@ -76,11 +73,11 @@ class LeaveOneOut:
         deviations, difference = (t - mean) / largest, difference / largest
         own = deviations**2 / (p - 1)  # contributions of the probes: their mean is the variance of the estimate
         shared = (difference * difference.T).sum(axis=1) / (p - 1)
-        ratio = float(shared.sum() / own.sum()) if own.any() else 0.0
-        contributions = own + shared if 0 < ratio < _LARGEST_COVARIANCE else own
+        ratio, most = (float(shared.sum() / own.sum()) if own.any() else 0.0), max(3.0, p / 4)
+        contributions = own + shared if 0 < ratio < most else own
         scatter = float(contributions.var(ddof=1)) / p
         degrees = (p - 1 + min(p - 1, float(contributions.mean()) ** 2 / max(scatter, 1e-300))) / 2
-        error = largest * float(np.sqrt(own.mean() * (1 + min(max(ratio, 0.0), _LARGEST_COVARIANCE))))
+        error = largest * float(np.sqrt(own.mean() * (1 + min(max(ratio, 0.0), most))))
         interval = skewed_interval(mean, error, degrees, skewness(t) / np.sqrt(p), self.rounding)
         return mean, error, interval
 
