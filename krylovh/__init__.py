@@ -40,10 +40,15 @@ _HOME = {
     "Tridiagonalization": "results",
     "EigenResult": "results",
     "Estimate": "results",
+    "DiagonalEstimate": "results",
     "SpectralDensity": "results",
     "lanczos": "krylov",
     "eigsh": "krylov",
     "trace": "stochastic",
+    "diagonal": "stochastic",
+    "squared_diagonal_sum": "stochastic",
+    "frobenius_norm": "stochastic",
+    "participation_ratio": "stochastic",
     "spectral_density": "stochastic",
     "ResultStore": "storage",
     "load_network": "storage",
@@ -52,6 +57,7 @@ _HOME = {
 
 __all__ = [
     "ApproximationReport",
+    "DiagonalEstimate",
     "EigenResult",
     "EmpiricalFisherOperator",
     "Estimate",
@@ -71,7 +77,9 @@ __all__ = [
     "Tridiagonalization",
     "activation_hessian",
     "approximation_report",
+    "diagonal",
     "eigsh",
+    "frobenius_norm",
     "gauss_newton_blocks",
     "gauss_newton_diagonal",
     "gauss_newton_matrix",
@@ -88,7 +96,9 @@ __all__ = [
     "obd_diagonal",
     "operator_matrix",
     "outer_product_inverse",
+    "participation_ratio",
     "spectral_density",
+    "squared_diagonal_sum",
     "trace",
 ]
 
@@ -124,8 +134,15 @@ if TYPE_CHECKING:
         activation_hessian,
         input_hessian,
     )
-    from krylovh.results import EigenResult, Estimate, SpectralDensity, Status, Tridiagonalization
-    from krylovh.stochastic import spectral_density, trace
+    from krylovh.results import DiagonalEstimate, EigenResult, Estimate, SpectralDensity, Status, Tridiagonalization
+    from krylovh.stochastic import (
+        diagonal,
+        frobenius_norm,
+        participation_ratio,
+        spectral_density,
+        squared_diagonal_sum,
+        trace,
+    )
     from krylovh.storage import ResultStore, load_data, load_network
 
 

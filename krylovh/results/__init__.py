@@ -7,7 +7,16 @@ operator to one vector, those of verification included.
 
 from krylovh.results.density import Scale, SpectralDensity, signed_log
 from krylovh.results.eigen import EigenResult, Tridiagonalization
-from krylovh.results.estimate import Estimate
+from krylovh.results.estimate import DiagonalEstimate, Estimate
 from krylovh.results.status import Status
 
-__all__ = ["EigenResult", "Estimate", "Scale", "SpectralDensity", "Status", "Tridiagonalization", "signed_log"]
+__all__ = [
+    "DiagonalEstimate",
+    "EigenResult",
+    "Estimate",
+    "Scale",
+    "SpectralDensity",
+    "Status",
+    "Tridiagonalization",
+    "signed_log",
+]

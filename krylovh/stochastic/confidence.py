@@ -31,7 +31,7 @@ from krylovh.krylov.scaling import binary_exponent
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
 
-__all__ = ["LINE", "mean_interval", "required_samples", "scaled_back", "skewed_interval", "skewness"]
+__all__ = ["LINE", "hull_interval", "mean_interval", "required_samples", "scaled_back", "skewed_interval", "skewness"]
 
 LINE: Interval = (-np.inf, np.inf)  # nothing is known
 
@@ -85,6 +85,19 @@ def skewed_interval(mean: float, error: float, degrees: float, a: float, roundin
     return float(low), float(high)
 
 
+def hull_interval(mean: float, error: float, degrees: float, a: float, rounding: float = 0.0) -> Interval:
+    """Return the smallest interval that holds both Student's and Hall's; parameters as for :func:`skewed_interval`.
+
+    Examples
+    --------
+    >>> low, high = hull_interval(0.0, 1.0, 1e9, 0.3)
+    >>> round(low, 3), round(high, 3)
+    (-1.96, 2.65)
+    """
+    student, hall = (skewed_interval(mean, error, degrees, b, rounding) for b in (0.0, a))
+    return min(student[0], hall[0]), max(student[1], hall[1])
+
+
 def _inverse_transform(h: float, a: float) -> float:
     """Return T with ``T + a T^2/3 + a^2 T^3/27 + a/6 = h``, by way of ``(1 + a T/3)^3 = 1 + a (h - a/6)``."""
     if a == 0:
@@ -128,9 +141,8 @@ def mean_interval(samples: Array, rounding: Array, pilot: int | None = None) -> 
     first = unit if pilot is None else unit[:pilot]
     error = float(first.std(ddof=1)) / np.sqrt(N)
     slack = float(np.ldexp(rounding, -exponent).mean())
-    ends = [skewed_interval(mean, error, first.size - 1, a, slack) for a in (0.0, skewness(first) / np.sqrt(N))]
-    low, high = min(low for low, _ in ends), max(high for _, high in ends)
-    return scaled_back((mean, error, (low, high)), exponent)
+    interval = hull_interval(mean, error, first.size - 1, skewness(first) / np.sqrt(N), slack)
+    return scaled_back((mean, error, interval), exponent)
 
 
 def scaled_back(estimate: tuple[float, float, Interval], exponent: int) -> tuple[float, float, Interval]:

@@ -22,11 +22,11 @@ exactly.  The u_ij come out of the same small matrices (two directions are taken
     Var(mean) = E[ sum_i (t_i - mean)^2 / (p (p - 1)) + sum_{i != j} (t_i - u_ij)(t_j - u_ji) / (p (p - 1)) ],
 
 an unbiased estimate of the variance for every operator.  The second term was seen to be up to ``p/10`` times the first;
-it is kept between 0 and ``p/4`` (or 3) times the first, since what lies outside is noise: that of spectra which decay so
-quickly that one probe more makes orders of magnitude.
-Where few probes carry the variance the estimate is noisy itself: the degrees of freedom lie halfway between ``p - 1``
-and what the scatter of the p contributions shows.  Skewness is treated as for independent samples.  The interval was
-seen to cover 93.5 to 96.5 % from p = 16 on, over flat, polynomial, exponential and indefinite spectra.
+it is kept between 0 and ``p/4`` (or 3) times the first, since what lies outside is noise: that of spectra which decay
+so quickly that one probe more makes orders of magnitude.  Where few probes carry the variance the estimate is noisy
+itself: the degrees of freedom lie halfway between ``p - 1`` and what the scatter of the p contributions shows.
+Skewness is treated as for independent samples, by Hall's transformation.  The interval was seen to cover 93.5 to 96.5 %
+from p = 20 on, over flat, polynomial, exponential and indefinite spectra.
 
 Without this, independent batches would be the valid way; but b batches know only p/b directions each, and for decaying
 spectra that costs far more than is gained.
@@ -43,14 +43,11 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from krylovh.stochastic.confidence import Interval, skewed_interval, skewness
+from krylovh.stochastic.stopping import NotPositive
 
 Array = NDArray[np.float64]
 
-__all__ = ["LeaveOneOut", "NotPositiveSemidefinite", "leave_one_out_trace", "nystrom_leave_one_out", "range_basis"]
-
-
-class NotPositiveSemidefinite(Exception):
-    """A direction of negative curvature was met."""
+__all__ = ["LeaveOneOut", "leave_one_out_trace", "nystrom_leave_one_out", "range_basis"]
 
 
 @dataclass(frozen=True)
@@ -160,7 +157,7 @@ def nystrom_leave_one_out(W: Array, Y: Array, eps: float) -> LeaveOneOut:
 
     Raises
     ------
-    NotPositiveSemidefinite
+    NotPositive
         ``W'AW`` has a negative eigenvalue.
 
     Examples
@@ -202,7 +199,7 @@ def _shifted_cholesky(W: Array, Y: Array, eps: float) -> tuple[Array, float]:
             return np.linalg.cholesky((M + M.T) / 2 + shift * gram), shift
         except np.linalg.LinAlgError:
             pass
-    raise NotPositiveSemidefinite
+    raise NotPositive
 
 
 def _complement(G: Array) -> Array:

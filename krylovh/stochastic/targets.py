@@ -1,12 +1,13 @@
 """How exact an estimate has to be, and how much it may cost."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from krylovh.checks import whole_number
 
-__all__ = ["Target"]
+__all__ = ["Target", "checked_budget", "confirmed_batches"]
 
 
 @dataclass(frozen=True)
@@ -52,3 +53,47 @@ def checked_budget(num_products: int | None, target: Target | None, least: int) 
     if num_products is None:
         return None if target is not None else max(100, least)
     return whole_number("num_products", num_products, least)
+
+
+def confirmed_batches(
+    reaches: Callable[[int, int], bool], first_size: int, least: int, affordable: Callable[[], float]
+) -> bool:
+    """Double a batch of probes until it reaches a target, and then let a new batch of that size confirm it.
+
+    The last batch alone is the estimate.  It took no part in the decision to stop, which a batch with an error that
+    happens to be small would have taken too early.  If it misses the target, the batches go on being doubled.
+
+    Parameters
+    ----------
+    reaches : callable
+        ``reaches(first, size)`` makes a batch of the probes first ... first + size - 1, and says whether it reached
+        the target.
+    first_size, least : int
+        Probes of the first batch, and of the smallest that there is.
+    affordable : callable
+        ``affordable()`` is the number of probes that can be paid for.
+
+    Returns
+    -------
+    bool
+        Whether the last batch reached the target.
+
+    Examples
+    --------
+    >>> batches = []
+    >>> def reaches(first, size):
+    ...     batches.append((first, size))
+    ...     return size >= 20
+    >>> confirmed_batches(reaches, 16, 2, lambda: 1000), batches
+    (True, [(0, 16), (16, 32), (48, 32)])
+    """
+    if affordable() < first_size:  # too little for a choice
+        return affordable() >= least and reaches(0, int(affordable()))
+    first, size, before = 0, first_size, False
+    while size <= affordable():
+        reached = reaches(first, size)
+        if before and reached:
+            return True
+        first, before = first + size, reached
+        size *= 1 if reached else 2
+    return False

@@ -19,12 +19,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from krylovh.checks import whole_number
-from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct, resolve_seed
+from krylovh.krylov.symmetric import resolve_seed
 from krylovh.progress import Progress, reporting
-from krylovh.results import Estimate, Status
+from krylovh.results import Estimate
 from krylovh.stochastic.forms import QuadraticForms
 from krylovh.stochastic.hutchinson import PILOT, Hutchinson, HutchPlusPlus, exact_trace
-from krylovh.stochastic.leave_one_out import NotPositiveSemidefinite
+from krylovh.stochastic.stopping import stopping
 from krylovh.stochastic.targets import Target, checked_budget
 from krylovh.stochastic.xtrace import XTrace
 
@@ -137,25 +137,16 @@ def trace(
     else:
         estimator = XTrace(forms, seed, block_size, nystrom=method == "xnystrace")
     found = None
-    with reporting(progress, "trace") as report:
-        try:
-            if target is None:
-                exact = method != "hutchinson" and forms.remaining >= forms.n
-                reached = exact or estimator.spend(int(forms.remaining), report)
-            else:
-                few = forms.n <= 2 * PILOT and forms.remaining >= forms.n
-                reached = not few and estimator.reach(target, min(forms.remaining, forms.n), report)
-                exact = not reached and forms.remaining >= forms.n
-            if exact:
-                found = exact_trace(forms, block_size, report)
-            status = Status.CONVERGED if reached or exact else Status.BUDGET
-        except BudgetSpent:
-            status = Status.BUDGET
-        except KeyboardInterrupt:
-            status = Status.INTERRUPTED
-        except NonFiniteProduct:
-            status = Status.NONFINITE
-        except NotPositiveSemidefinite:
-            status = Status.NEGATIVE_CURVATURE
+    with reporting(progress, "trace") as report, stopping() as outcome:
+        if target is None:
+            exact = method != "hutchinson" and forms.remaining >= forms.n
+            reached = exact or estimator.spend(int(forms.remaining), report)
+        else:
+            few = forms.n <= 2 * PILOT and forms.remaining >= forms.n
+            reached = not few and estimator.reach(target, min(forms.remaining, forms.n), report)
+            exact = not reached and forms.remaining >= forms.n
+        outcome.missed(reached or exact)
+        if exact:
+            found = exact_trace(forms, block_size, report)
     value, error, interval = found or estimator.estimate()
-    return Estimate(value, error, interval, forms.num_products, seed, status, method)
+    return Estimate(value, error, interval, forms.num_products, seed, outcome.status, method)

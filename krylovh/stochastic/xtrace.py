@@ -12,7 +12,7 @@ from krylovh.progress import ProgressFunction
 from krylovh.stochastic.confidence import Interval, mean_interval, scaled_back
 from krylovh.stochastic.leave_one_out import leave_one_out_trace, nystrom_leave_one_out, range_basis
 from krylovh.stochastic.probes import probe_block
-from krylovh.stochastic.targets import Target
+from krylovh.stochastic.targets import Target, confirmed_batches
 
 Array = NDArray[np.float64]
 
@@ -64,27 +64,14 @@ class XTrace:
         return True
 
     def reach(self, target: Target, largest: float, report: ProgressFunction) -> bool:
-        """Double the batch until the target is in reach, and then make another batch of that size.
+        """Make batches until two of the same size reach the target; return False if they would cost too much."""
+        last = self.operator.num_products + largest
 
-        The last batch alone is the estimate.  It took no part in the decision to stop, which a batch with too small an
-        error would have taken too early.  If it misses the target, the batches go on being doubled.
-        """
-        size, first = _FIRST_BATCH, 0
-        start = self.operator.num_products
-        reached = confirmed = False
-        while not confirmed:
-            left = largest - (self.operator.num_products - start)
-            if size * self.cost > left:
-                if first == 0 and left >= 2 * self.cost:  # too little for a choice
-                    value, _, interval = self._batch(0, int(left) // self.cost, report)
-                    return target.reached(value, interval)
-                return False
+        def reaches(first: int, size: int) -> bool:
             value, _, interval = self._batch(first, size, report)
-            first += size
-            before, reached = reached, target.reached(value, interval)
-            confirmed = before and reached
-            size *= 1 if reached else 2
-        return True
+            return target.reached(value, interval)
+
+        return confirmed_batches(reaches, _FIRST_BATCH, 2, lambda: (last - self.operator.num_products) // self.cost)
 
     def _batch(self, first: int, size: int, report: ProgressFunction) -> tuple[float, float, Interval]:
         n, total = self.operator.n, size * self.cost

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from krylovh.results import EigenResult, Estimate, SpectralDensity, Tridiagonalization
+from krylovh.results import DiagonalEstimate, EigenResult, Estimate, SpectralDensity, Tridiagonalization
 from krylovh.storage.digest import content_digest
 from krylovh.storage.errors import CorruptFileError
 
@@ -111,6 +111,7 @@ register(
     {"alphas": ("step",), "betas": ("coupling",), "Q": ("parameter", "step"), "residual": ("parameter",)},
 )
 register(Estimate, {})
+register(DiagonalEstimate, {name: ("parameter",) for name in ("value", "standard_error", "lower", "upper")})
 
 
 def to_record(result: Any, dimensions: Axes | Mapping[str, Axes] | None = None) -> Record:

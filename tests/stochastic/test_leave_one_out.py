@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from krylovh.stochastic.leave_one_out import (
-    NotPositiveSemidefinite,
     leave_one_out_trace,
     nystrom_leave_one_out,
     range_basis,
 )
+from krylovh.stochastic.stopping import NotPositive
 
 EPS = 2.0**-52
 
@@ -104,7 +104,7 @@ def test_negative_curvature_is_noticed_beyond_rounding_only():
     for negative, refused in ((-1e-3, True), (-1e-16, False)):
         d = np.r_[np.ones(5), np.full(45, negative)]
         if refused:
-            with pytest.raises(NotPositiveSemidefinite):
+            with pytest.raises(NotPositive):
                 nystrom_leave_one_out(W, d[:, None] * W, EPS)
         else:
             assert nystrom_leave_one_out(W, d[:, None] * W, EPS).estimate()[0] == pytest.approx(5, rel=1e-9)
