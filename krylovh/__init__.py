@@ -49,6 +49,12 @@ _HOME = {
     "squared_diagonal_sum": "stochastic",
     "frobenius_norm": "stochastic",
     "participation_ratio": "stochastic",
+    "logdet": "stochastic",
+    "condition_number": "stochastic",
+    "effective_dimension": "stochastic",
+    "eigenvalue_count": "stochastic",
+    "trace_function": "stochastic",
+    "NonPositiveSpectrumError": "stochastic",
     "spectral_density": "stochastic",
     "ResultStore": "storage",
     "load_network": "storage",
@@ -69,6 +75,7 @@ __all__ = [
     "KFACOperator",
     "MonteCarloFisherOperator",
     "Network",
+    "NonPositiveSpectrumError",
     "Objective",
     "ResidualOperator",
     "ResultStore",
@@ -77,7 +84,10 @@ __all__ = [
     "Tridiagonalization",
     "activation_hessian",
     "approximation_report",
+    "condition_number",
     "diagonal",
+    "effective_dimension",
+    "eigenvalue_count",
     "eigsh",
     "frobenius_norm",
     "gauss_newton_blocks",
@@ -93,6 +103,7 @@ __all__ = [
     "lanczos",
     "load_data",
     "load_network",
+    "logdet",
     "obd_diagonal",
     "operator_matrix",
     "outer_product_inverse",
@@ -100,6 +111,7 @@ __all__ = [
     "spectral_density",
     "squared_diagonal_sum",
     "trace",
+    "trace_function",
 ]
 
 if TYPE_CHECKING:
@@ -136,12 +148,18 @@ if TYPE_CHECKING:
     )
     from krylovh.results import DiagonalEstimate, EigenResult, Estimate, SpectralDensity, Status, Tridiagonalization
     from krylovh.stochastic import (
+        NonPositiveSpectrumError,
+        condition_number,
         diagonal,
+        effective_dimension,
+        eigenvalue_count,
         frobenius_norm,
+        logdet,
         participation_ratio,
         spectral_density,
         squared_diagonal_sum,
         trace,
+        trace_function,
     )
     from krylovh.storage import ResultStore, load_data, load_network
 

@@ -24,6 +24,10 @@ class Outcome:
         if not reached:
             self.status = Status.BUDGET
 
+    def stagnated(self) -> None:
+        """Take note that going on would not reach the target."""
+        self.status = Status.STAGNATED
+
 
 @contextmanager
 def stopping() -> Iterator[Outcome]:
