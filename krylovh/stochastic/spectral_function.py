@@ -8,7 +8,8 @@ as for log, 1/x, the root, and x/(x + damping), the two rules bracket ``v'f(A)v`
 
 Otherwise, or where no bound of the spectrum is known, the error is judged from rules of different depth.  The
 difference of the rules with m and 3m/4 nodes, three times over, is at least the error of the former if errors decay as
-``1/m`` or faster; they decay geometrically for functions that are smooth on the spectrum.
+``1/m`` or faster; they decay geometrically for functions that are smooth on the spectrum.  It is a judgement and no
+bound: in the first few steps, as long as they find outliers only, the rules may agree on what is wrong.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from krylovh.stochastic.density import gauss_rule
 
 Array = NDArray[np.float64]
 
-__all__ = ["NonPositiveSpectrumError", "SpectralFunction", "bracket"]
+__all__ = ["NonPositiveSpectrumError", "SpectralFunction", "bracket", "radau_rule"]
 
 #: How often the difference of two depths is taken for the error.
 _SAFETY = 3.0
@@ -161,14 +162,31 @@ def bracket(
     return gauss, _SAFETY * abs(gauss - float(weights @ f(np.ldexp(nodes, exponent)))), rounding
 
 
-def _radau(f: SpectralFunction, alphas: Array, betas: Array, exponent: int, lower: float) -> float:
-    """Return the rule of m + 1 nodes with one at ``lower``: Golub (1973)."""
+def radau_rule(alphas: Array, betas: Array, node: float) -> tuple[Array, Array]:
+    """Return nodes and weights of the rule of m + 1 nodes that has one of them at ``node``: Golub (1973).
+
+    Parameters
+    ----------
+    alphas, betas : ndarray, shape (m,)
+        As for :func:`bracket`, with ``exponent`` 0.
+    node : float
+        No node of the Gauss rule of m nodes.
+
+    Examples
+    --------
+    >>> nodes, weights = radau_rule(np.array([2.0]), np.array([1.0]), 1.0)  # the measure with weights 1/2 at 1 and 3
+    >>> nodes.round(12), weights.round(12)
+    (array([1., 3.]), array([0.5, 0.5]))
+    """
     m = alphas.size
-    a = np.ldexp(lower, -exponent)
-    T = np.diag(alphas - a) + np.diag(betas[: m - 1], -1) + np.diag(betas[: m - 1], 1)
+    T = np.diag(alphas - node) + np.diag(betas[: m - 1], -1) + np.diag(betas[: m - 1], 1)
     unit = np.zeros(m)
     unit[-1] = betas[m - 1] ** 2
-    last = a + np.linalg.solve(T, unit)[-1]
-    nodes, weights = gauss_rule(np.append(alphas, last), betas)
+    return gauss_rule(np.append(alphas, node + np.linalg.solve(T, unit)[-1]), betas)
+
+
+def _radau(f: SpectralFunction, alphas: Array, betas: Array, exponent: int, lower: float) -> float:
+    a = np.ldexp(lower, -exponent)
+    nodes, weights = radau_rule(alphas, betas, a)
     nodes[0] = max(nodes[0], a)  # it is a, up to rounding
     return float(weights @ f(np.ldexp(nodes, exponent)))
