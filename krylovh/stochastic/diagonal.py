@@ -68,7 +68,8 @@ def diagonal(
     rtol, atol : float, optional
         Target for the half width of the widest interval, relative to the largest entry of the diagonal, and absolute.
     simultaneous : bool
-        All n intervals hold at once with 95 % (Bonferroni), instead of each of them.
+        All n intervals hold at once with 95 % (Bonferroni), instead of each of them.  For "bekas" only: the far tails
+        of XDiag, whose samples depend on each other, are heavier than Student's.
     rng : int, numpy.random.Generator or None
         Seed of the probes.
     block_size : int, optional
@@ -104,6 +105,8 @@ def diagonal(
     """
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {get_args(Method)}, got {method!r}")
+    if simultaneous and method != "bekas":
+        raise ValueError(f"simultaneous intervals need independent samples, those of method='bekas', got {method!r}")
     target = Target.of(rtol, atol)
     budget = checked_budget(num_products, target, _LEAST[method])
     block_size = 16 if block_size is None else whole_number("block_size", block_size, 1)
