@@ -61,19 +61,21 @@ TRACES = {
 SEMIDEFINITE = {"xnystrace": (lambda A, seed: trace(A, method="xnystrace", num_products=25, rng=seed), np.trace)}
 QUADRATURE = {
     "logdet": (
-        lambda A, seed: logdet(A, num_probes=20, num_steps=40, lower_bound=0.01, rng=seed, block_size=20),
+        lambda A, seed: logdet(A, num_probes=20, num_steps=20, lower_bound=0.01, rng=seed, block_size=20),
         lambda A: np.linalg.slogdet(A)[1],
     ),
     "square": (
-        lambda A, seed: trace_function(A, np.square, num_probes=20, num_steps=6, rng=seed, block_size=20),
+        lambda A, seed: trace_function(A, np.square, num_probes=20, num_steps=4, rng=seed, block_size=20),
         lambda A: (A**2).sum(),
     ),
     "effective dimension": (
-        lambda A, seed: effective_dimension(A, 1.0, num_probes=20, num_steps=30, lower_bound=0.0, rng=seed),
+        lambda A, seed: effective_dimension(
+            A, 1.0, num_probes=20, num_steps=12, lower_bound=0.0, rng=seed, block_size=20
+        ),
         lambda A: np.trace(A @ np.linalg.inv(A + np.eye(len(A)))),
     ),
     "count": (
-        lambda A, seed: eigenvalue_count(A, 0.3, np.inf, num_probes=20, num_steps=60, rng=seed, block_size=20),
+        lambda A, seed: eigenvalue_count(A, 0.3, np.inf, num_probes=20, num_steps=25, rng=seed, block_size=20),
         lambda A: (np.linalg.eigvalsh(A) >= 0.3).sum(),
     ),
 }
@@ -104,7 +106,7 @@ def label(case):
 @pytest.mark.parametrize("case", CASES, ids=label)
 def test_intervals_cover(case):
     _, (estimate, truth), (_, A) = case
-    check(estimate, truth, A, 200, 0.90, 0.985)
+    check(estimate, truth, A, 100, 0.88, 0.995)
 
 
 @pytest.mark.full
@@ -117,13 +119,13 @@ def test_intervals_cover_in_two_thousand_repetitions(case):
 @pytest.mark.full
 @pytest.mark.parametrize("name", QUADRATURE)
 @pytest.mark.parametrize("operator", DAMPED)
-def test_intervals_with_a_quadrature_error_cover_in_two_thousand_repetitions(name, operator):
+def test_intervals_with_a_quadrature_error_cover(name, operator):
     """More often, by as much as the quadrature error adds."""
     estimate, truth = QUADRATURE[name]
     A = DAMPED[operator]
     values, *_, quadrature = repeat(estimate, A, 50)
     sharp = quadrature.mean() < 0.05 * values.std()
-    check(estimate, truth, A, 2000, 0.935, 0.965 if sharp else 1.0)
+    check(estimate, truth, A, 2000 if sharp else 500, 0.935, 0.965 if sharp else 1.0)
 
 
 @pytest.mark.full
