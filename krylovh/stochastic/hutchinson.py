@@ -19,6 +19,7 @@ from krylovh.krylov.scaling import binary_exponent
 from krylovh.progress import ProgressFunction
 from krylovh.stochastic.confidence import LINE, Interval, mean_interval, required_samples
 from krylovh.stochastic.forms import QuadraticForms
+from krylovh.stochastic.orthonormal import thin_qr
 from krylovh.stochastic.probes import Distribution, probe_block
 from krylovh.stochastic.targets import Target
 
@@ -162,22 +163,33 @@ class HutchPlusPlus:
 
     def grow(self, size: int, report: ProgressFunction) -> None:
         """Extend the sketch to ``size`` vectors, at two products each; samples are forgotten."""
-        while (first := self.Q.shape[1]) < size:
-            block = min(self.block_size, size - first)
-            S = probe_block(self.forms.n, first, block, seed=self.seed, purpose="hutch++ sketch")
-            Y = self.forms(S)
-            self._sketched = np.append(self._sketched, (terms := S * Y).sum(axis=0))
-            self._sketched_rounding = np.append(self._sketched_rounding, self.forms.eps * np.abs(terms).sum(axis=0))
-            Y = np.ldexp(Y, -binary_exponent(Y))
+        n, first = self.forms.n, self.Q.shape[1]
+        if first >= size:
+            return
+        Y = np.empty((n, size - first), order="F")
+        for done in range(first, size, self.block_size):
+            block = min(self.block_size, size - done)
+            S = probe_block(n, done, block, seed=self.seed, purpose="hutch++ sketch")
+            product = self.forms(S)
+            Y[:, done - first : done - first + block] = product
+            S *= product
+            self._sketched = np.append(self._sketched, S.sum(axis=0))
+            self._sketched_rounding = np.append(self._sketched_rounding, self.forms.eps * np.abs(S).sum(axis=0))
+            report(done + block, 2 * size)
+        np.ldexp(Y, -binary_exponent(Y), out=Y)
+        if first:
             for _ in range(2):  # twice is enough
                 Y -= self.Q @ (self.Q.T @ Y)
-                Y = np.linalg.qr(Y)[0]
-            values, rounding = self.forms.evaluate(Y)
-            self.Q = np.asfortranarray(np.hstack([self.Q, Y]))
+                Y = thin_qr(Y)[0]
+        else:
+            Y = thin_qr(Y)[0]
+        for done in range(0, Y.shape[1], self.block_size):
+            values, rounding = self.forms.evaluate(Y[:, done : done + self.block_size])
             self.known += float(values.sum())
             self.known_rounding += float(rounding.sum())
-            self._samples = self._fresh(0)
-            report(first + block, size)
+            report(size + first + done + values.size, 2 * size)
+        self.Q = np.asfortranarray(np.hstack([self.Q, Y])) if first else Y
+        self._samples = self._fresh(0)
 
     def spend(self, num_products: int, report: ProgressFunction) -> bool:
         """A third of the products each for the sketch, for its trace, and for samples; True."""

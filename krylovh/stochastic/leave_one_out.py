@@ -43,6 +43,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from krylovh.stochastic.confidence import Interval, skewed_interval, skewness
+from krylovh.stochastic.orthonormal import divided_by, thin_qr
 from krylovh.stochastic.stopping import NotPositive
 
 Array = NDArray[np.float64]
@@ -88,7 +89,7 @@ def range_basis(Y: Array, eps: float) -> tuple[Array, Array | None]:
     >>> Q.shape, R
     ((4, 1), None)
     """
-    Q, R = np.linalg.qr(Y)
+    Q, R = thin_qr(Y)
     U, sigma, _ = np.linalg.svd(R)
     rank = int(np.count_nonzero(sigma > max(10, sigma.size) * eps * sigma[0]))
     return (Q, R) if rank == sigma.size else (Q @ U[:, :rank], None)
@@ -169,14 +170,14 @@ def nystrom_leave_one_out(W: Array, Y: Array, eps: float) -> LeaveOneOut:
     n, p = W.shape
     if not Y.any():
         return LeaveOneOut(np.zeros(p), np.zeros((p, p)), 0.0)
-    factor, shift = _shifted_cholesky(W, Y, eps)  # M = L L', and M^-1 e_i = L^-T S e_i with S = L^-1
+    gram = W.T @ W
+    factor, shift = _shifted_cholesky(W, Y, gram, eps)  # M = L L', and M^-1 e_i = L^-T S e_i with S = L^-1
     Y = Y + shift * W
-    F = scipy.linalg.solve_triangular(factor, Y.T, lower=True).T  # the Nystrom approximation is F F'
+    F = divided_by(Y, factor.T)  # the Nystrom approximation is F F'
     K, S = F.T @ F, scipy.linalg.solve_triangular(factor, np.eye(p), lower=True)
     d = np.einsum("ij,ij->j", S, S)  # diagonal of M^-1: the sample of probe i is 1 / d_i
     S = S / np.sqrt(d)
-    U = np.linalg.qr(W, mode="r")
-    T = scipy.linalg.solve_triangular(U, np.eye(p), trans="T")
+    T = scipy.linalg.solve_triangular(np.linalg.cholesky(gram), np.eye(p), lower=True)
     e = np.einsum("ij,ij->j", T, T)  # diagonal of (W'W)^-1: |(I - P_i)w_i|^2 = 1 / e_i
     T = T / np.sqrt(e)
     KS = S.T @ K @ S
@@ -190,10 +191,10 @@ def nystrom_leave_one_out(W: Array, Y: Array, eps: float) -> LeaveOneOut:
     return LeaveOneOut(singles - n * shift, pairs - n * shift, rounding + n * shift * 4 * eps)
 
 
-def _shifted_cholesky(W: Array, Y: Array, eps: float) -> tuple[Array, float]:
+def _shifted_cholesky(W: Array, Y: Array, gram: Array, eps: float) -> tuple[Array, float]:
     """Return the Cholesky factor of ``W'(A + shift I)W``, and the shift, of the size of what rounding does to W'AW."""
     noise = eps * float(np.linalg.norm(Y)) / np.sqrt(len(Y))
-    M, gram = W.T @ Y, W.T @ W
+    M = W.T @ Y
     for shift in (4 * noise, 400 * noise):  # a product may round more than a sum does
         try:
             return np.linalg.cholesky((M + M.T) / 2 + shift * gram), shift

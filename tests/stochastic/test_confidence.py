@@ -78,7 +78,7 @@ def test_scaling_back_is_exact():
 def test_the_interval_covers_sums_of_chi_squares(num_samples, low, high, eigenvalues):
     """The forms of a Gaussian probe.  Student's own interval covers 86 to 92 % of the first two."""
     rng = np.random.default_rng(num_samples)
-    samples = rng.standard_normal((2000, num_samples, len(eigenvalues))) ** 2 @ np.asarray(eigenvalues)
+    samples = rng.standard_normal((4000, num_samples, len(eigenvalues))) ** 2 @ np.asarray(eigenvalues)
     intervals = np.array([mean_interval(x, np.zeros(num_samples))[2] for x in samples])
     covered = np.mean((intervals[:, 0] <= np.sum(eigenvalues)) & (np.sum(eigenvalues) <= intervals[:, 1]))
     assert low <= covered <= high
