@@ -182,7 +182,9 @@ class _Bekas(_Diagonal):
                 needed = np.ceil(variance.max() * (stdtrit(self._pilot[0] - 1, self.level) / width) ** 2)
             wanted = max(needed, self.count + 1.0)
             if not wanted <= largest:
-                return False
+                if self.operator.remaining < self.operator.n:  # else the exact diagonal is to be had
+                    self._draw(int(largest), report)
+                return self._reached(target)
             self._draw(int(wanted), report)
         return True
 
@@ -227,7 +229,13 @@ class _XDiag(_Diagonal):
             self._batch(first, size, report)
             return self._reached(target)
 
-        return confirmed_batches(reaches, _FIRST_BATCH, 2, lambda: (last - self.operator.num_products) // 2)
+        return confirmed_batches(
+            reaches,
+            _FIRST_BATCH,
+            2,
+            lambda: (last - self.operator.num_products) // 2,
+            lambda: self.operator.remaining < self.operator.n,
+        )
 
     def _batch(self, first: int, size: int, report: ProgressFunction) -> None:
         n = self.operator.n

@@ -104,7 +104,7 @@ class Hutchinson:
         return True
 
     def reach(self, target: Target, largest: float, report: ProgressFunction, offset: float = 0.0) -> bool:
-        """Take the samples that the target needs; return False, with what there is, if that is more than ``largest``.
+        """Take the samples that the target needs; return False if ``largest`` are not enough.
 
         Stein's two stages: a pilot tells how many samples are needed, and alone gives the deviation and the skewness
         for the interval.  The number of samples then depends on the deviation of the pilot, which for normal samples is
@@ -112,6 +112,7 @@ class Hutchinson:
         added to the mean to make the value that the target refers to.
         """
         if largest < 2:
+            self.draw(int(largest), report)
             return False
         self.pilot = int(min(PILOT, largest))
         wanted = float(self.pilot)
@@ -124,7 +125,10 @@ class Hutchinson:
             # one more at least: the mean may have moved
             wanted = max(required_samples(self.values[: self.pilot], width), self.values.size + 1.0)
             if wanted > largest:
-                return False
+                if self.forms.remaining < self.forms.n:  # else the exact trace is to be had
+                    self.draw(int(largest), report)
+                    mean, _, interval = self.estimate()
+                return target.reached(mean + offset, interval)
 
 
 class HutchPlusPlus:

@@ -260,7 +260,10 @@ def _reach(samples: "_Samples", target: Target, most: float, fixed: bool, report
         left = target.half_width(value) - samples.quadrature_error
         wanted = max(required_samples(samples.middles[: samples.pilot], left), samples.middles.size + 1.0)
         if not wanted <= most:
-            return False
+            if samples.quadrature_error < target.half_width(value):  # else more probes cannot help
+                samples.draw(int(min(most, n)), report)
+            value, _, interval = samples.estimate()
+            return target.reached(value, interval)
         samples.draw(int(wanted), report)
 
 

@@ -271,7 +271,9 @@ def _estimate(
                 reached = reaches(0, int(operator.remaining))
             else:
                 affordable = lambda: min(operator.remaining, n - operator.num_products)  # noqa: E731
-                reached = confirmed_batches(reaches, _FIRST_BATCH, quantity.least, affordable)
+                reached = confirmed_batches(
+                    reaches, _FIRST_BATCH, quantity.least, affordable, lambda: operator.remaining < n
+                )
             exact = not reached and operator.remaining >= n
             outcome.missed(reached or exact)
         if exact:

@@ -56,7 +56,11 @@ def checked_budget(num_products: int | None, target: Target | None, least: int) 
 
 
 def confirmed_batches(
-    reaches: Callable[[int, int], bool], first_size: int, least: int, affordable: Callable[[], float]
+    reaches: Callable[[int, int], bool],
+    first_size: int,
+    least: int,
+    affordable: Callable[[], float],
+    spends_rest: Callable[[], bool] = lambda: True,
 ) -> bool:
     """Double a batch of probes until it reaches a target, and then let a new batch of that size confirm it.
 
@@ -72,6 +76,9 @@ def confirmed_batches(
         Probes of the first batch, and of the smallest that there is.
     affordable : callable
         ``affordable()`` is the number of probes that can be paid for.
+    spends_rest : callable
+        ``spends_rest()`` says whether a batch of all that can be paid for shall be the last, if it is larger than the
+        one before, where a doubled one cannot be paid for.
 
     Returns
     -------
@@ -96,4 +103,5 @@ def confirmed_batches(
             return True
         first, before = first + size, reached
         size *= 1 if reached else 2
-    return False
+    left = affordable()
+    return left > size // 2 and spends_rest() and reaches(first, int(left))

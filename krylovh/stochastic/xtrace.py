@@ -71,7 +71,13 @@ class XTrace:
             value, _, interval = self._batch(first, size, report)
             return target.reached(value, interval)
 
-        return confirmed_batches(reaches, _FIRST_BATCH, 2, lambda: (last - self.operator.num_products) // self.cost)
+        return confirmed_batches(
+            reaches,
+            _FIRST_BATCH,
+            2,
+            lambda: (last - self.operator.num_products) // self.cost,
+            lambda: self.operator.remaining < self.operator.n,
+        )
 
     def _batch(self, first: int, size: int, report: ProgressFunction) -> tuple[float, float, Interval]:
         n, total = self.operator.n, size * self.cost
