@@ -172,8 +172,10 @@ def nystrom_leave_one_out(W: Array, Y: Array, eps: float) -> LeaveOneOut:
         return LeaveOneOut(np.zeros(p), np.zeros((p, p)), 0.0)
     gram = W.T @ W
     factor, shift = _shifted_cholesky(W, Y, gram, eps)  # M = L L', and M^-1 e_i = L^-T S e_i with S = L^-1
-    Y = Y + shift * W
-    F = divided_by(Y, factor.T)  # the Nystrom approximation is F F'
+    F = np.array(Y, order="F")
+    for j in range(p):  # no third block of the size of W
+        F[:, j] += shift * W[:, j]
+    F = divided_by(F, factor.T, overwrite=True)  # the Nystrom approximation is F F'
     K, S = F.T @ F, scipy.linalg.solve_triangular(factor, np.eye(p), lower=True)
     d = np.einsum("ij,ij->j", S, S)  # diagonal of M^-1: the sample of probe i is 1 / d_i
     S = S / np.sqrt(d)

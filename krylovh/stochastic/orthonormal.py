@@ -32,7 +32,7 @@ def thin_qr(Y: Array) -> tuple[Array, Array]:
         Q = divided_by(Y, first)
         second = _cholesky(Q)
         if second is not None:
-            return divided_by(Q, second), np.triu(second @ first)
+            return divided_by(Q, second, overwrite=True), np.triu(second @ first)
     Q, R = np.linalg.qr(Y)
     return np.asfortranarray(Q), R
 
@@ -45,12 +45,13 @@ def _cholesky(Y: Array) -> Array | None:
         return None
 
 
-def divided_by(Y: Array, R: Array) -> Array:
-    """Return ``Y R^-1`` in Fortran order, for upper triangular R.
+def divided_by(Y: Array, R: Array, *, overwrite: bool = False) -> Array:
+    """Return ``Y R^-1`` in Fortran order, for upper triangular R; in the place of Y if that may be overwritten.
 
     Examples
     --------
     >>> divided_by(np.array([[2.0, 4.0]]), np.array([[2.0, 0.0], [0.0, 4.0]]))
     array([[1., 1.]])
     """
-    return np.asarray(scipy.linalg.blas.dtrsm(1.0, np.asfortranarray(R), np.asfortranarray(Y), side=1), order="F")
+    R, Y = np.asfortranarray(R), np.asfortranarray(Y)
+    return np.asarray(scipy.linalg.blas.dtrsm(1.0, R, Y, side=1, overwrite_b=overwrite), order="F")

@@ -59,7 +59,7 @@ def trace(
         ``V`` as an array of shape (k,), is asked for that instead of a product where no product is needed.
     method : {"hutchinson", "hutch++", "xtrace", "xnystrace"}
         See above.  "xnystrace" needs a positive semidefinite ``A``.  All but "hutchinson" compute the trace exactly,
-        from n unit vectors, where the budget is n or more, and hold up to ``16 n m`` bytes for m products.
+        from n unit vectors, where the budget is n or more, and hold up to ``24 n m`` bytes for m products.
     num_products : int, optional
         Products to spend, at least 1, 3, 4 or 2 in the order of the methods; 100 by default, or no limit if there is a
         target.  "xtrace" leaves an odd one unused.
