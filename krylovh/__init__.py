@@ -42,6 +42,7 @@ _HOME = {
     "SolveResult": "results",
     "BlockSolveResult": "results",
     "Estimate": "results",
+    "DiagonalEstimate": "results",
     "SpectralDensity": "results",
     "lanczos": "krylov",
     "eigsh": "krylov",
@@ -50,6 +51,16 @@ _HOME = {
     "block_cg": "krylov",
     "minres": "krylov",
     "trace": "stochastic",
+    "diagonal": "stochastic",
+    "squared_diagonal_sum": "stochastic",
+    "frobenius_norm": "stochastic",
+    "participation_ratio": "stochastic",
+    "logdet": "stochastic",
+    "condition_number": "stochastic",
+    "effective_dimension": "stochastic",
+    "eigenvalue_count": "stochastic",
+    "trace_function": "stochastic",
+    "NonPositiveSpectrumError": "stochastic",
     "spectral_density": "stochastic",
     "ResultStore": "storage",
     "load_network": "storage",
@@ -59,6 +70,7 @@ _HOME = {
 __all__ = [
     "ApproximationReport",
     "BlockSolveResult",
+    "DiagonalEstimate",
     "EigenResult",
     "EmpiricalFisherOperator",
     "Estimate",
@@ -70,6 +82,7 @@ __all__ = [
     "KFACOperator",
     "MonteCarloFisherOperator",
     "Network",
+    "NonPositiveSpectrumError",
     "Objective",
     "ResidualOperator",
     "ResultStore",
@@ -81,7 +94,12 @@ __all__ = [
     "approximation_report",
     "block_cg",
     "cg",
+    "condition_number",
+    "diagonal",
+    "effective_dimension",
+    "eigenvalue_count",
     "eigsh",
+    "frobenius_norm",
     "gauss_newton_blocks",
     "gauss_newton_diagonal",
     "gauss_newton_matrix",
@@ -95,13 +113,17 @@ __all__ = [
     "lanczos",
     "load_data",
     "load_network",
+    "logdet",
     "minres",
     "obd_diagonal",
     "operator_matrix",
     "outer_product_inverse",
+    "participation_ratio",
     "shifted_cg",
     "spectral_density",
+    "squared_diagonal_sum",
     "trace",
+    "trace_function",
 ]
 
 if TYPE_CHECKING:
@@ -138,6 +160,7 @@ if TYPE_CHECKING:
     )
     from krylovh.results import (
         BlockSolveResult,
+        DiagonalEstimate,
         EigenResult,
         Estimate,
         SolveResult,
@@ -145,7 +168,20 @@ if TYPE_CHECKING:
         Status,
         Tridiagonalization,
     )
-    from krylovh.stochastic import spectral_density, trace
+    from krylovh.stochastic import (
+        NonPositiveSpectrumError,
+        condition_number,
+        diagonal,
+        effective_dimension,
+        eigenvalue_count,
+        frobenius_norm,
+        logdet,
+        participation_ratio,
+        spectral_density,
+        squared_diagonal_sum,
+        trace,
+        trace_function,
+    )
     from krylovh.storage import ResultStore, load_data, load_network
 
 

@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
-from krylovh import Estimate, SpectralDensity, Status, Tridiagonalization
+from krylovh import DiagonalEstimate, Estimate, SpectralDensity, Status, Tridiagonalization
 from krylovh.results import signed_log
 
 
@@ -188,3 +188,19 @@ def test_results_are_frozen():
 def test_the_tridiagonal_matrix_is_symmetric():
     t = Tridiagonalization(np.arange(3.0), np.array([5.0, 6.0]), None, np.zeros(9), 0.0, 3, Status.CONVERGED)
     np.testing.assert_array_equal(t.dense(), [[0, 5, 0], [5, 1, 6], [0, 6, 2]])
+
+
+def test_an_estimate_prints_its_quadrature_error_where_there_is_one():
+    estimate = Estimate(2.0, 0.25, (1.0, 3.0), 100, 7, Status.CONVERGED, "lanczos quadrature", 0.125)
+    assert str(estimate) == (
+        "2 +- 0.25 (95 %: 1 to 3; quadrature error 0.12; lanczos quadrature, 100 products, seed 7)"
+    )
+    assert "quadrature" not in str(replace(estimate, method="hutchinson", quadrature_error=0.0))
+
+
+def test_an_estimate_of_a_diagonal_has_intervals():
+    result = DiagonalEstimate(*np.ones((4, 3)), False, 30, 7, Status.CONVERGED, "bekas")
+    assert result.interval[0] is result.lower
+    assert result.interval[1] is result.upper
+    with pytest.raises(FrozenInstanceError):
+        result.seed = 3

@@ -7,12 +7,13 @@ operator to one vector, those of verification included.
 
 from krylovh.results.density import Scale, SpectralDensity, signed_log
 from krylovh.results.eigen import EigenResult, Tridiagonalization
-from krylovh.results.estimate import Estimate
+from krylovh.results.estimate import DiagonalEstimate, Estimate
 from krylovh.results.solve import BlockSolveResult, SolveResult
 from krylovh.results.status import Status
 
 __all__ = [
     "BlockSolveResult",
+    "DiagonalEstimate",
     "EigenResult",
     "Estimate",
     "Scale",

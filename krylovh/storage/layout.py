@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from krylovh.results import BlockSolveResult, EigenResult, Estimate, SolveResult, SpectralDensity, Tridiagonalization
+from krylovh.results import (
+    BlockSolveResult,
+    DiagonalEstimate,
+    EigenResult,
+    Estimate,
+    SolveResult,
+    SpectralDensity,
+    Tridiagonalization,
+)
 from krylovh.storage.digest import content_digest
 from krylovh.storage.errors import CorruptFileError
 
@@ -126,6 +134,7 @@ register(
         "shifts": ("system",),
     },
 )
+register(DiagonalEstimate, {name: ("parameter",) for name in ("value", "standard_error", "lower", "upper")})
 
 
 def to_record(result: Any, dimensions: Axes | Mapping[str, Axes] | None = None) -> Record:

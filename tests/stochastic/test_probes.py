@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.sparse.linalg import LinearOperator
 
+import krylovh
 from krylovh.stochastic.probes import probe_block
 
 DISTRIBUTIONS = ["rademacher", "gaussian", "sphere"]
@@ -50,3 +52,54 @@ def test_distributions_have_their_moments():
 def test_unknown_distribution_is_named():
     with pytest.raises(ValueError, match=r"distribution must be one of .*'rademacher'.*, got 'normal'"):
         probe_block(3, 0, 1, seed=0, purpose="x", distribution="normal")
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_probes_do_not_depend_on_threads(distribution, threads, monkeypatch):
+    options = {"seed": 3, "purpose": "trace", "distribution": distribution}
+    one_by_one = [probe_block(30_000, index, 1, **options) for index in range(7)]
+    monkeypatch.setattr("krylovh.stochastic.probes._available_threads", lambda: threads)
+    np.testing.assert_array_equal(probe_block(30_000, 0, 7, **options), np.hstack(one_by_one))
+
+
+ESTIMATORS = {
+    "hutchinson": lambda A, m, **o: krylovh.trace(A, num_products=m, **o),
+    "hutch++": lambda A, m, **o: krylovh.trace(A, method="hutch++", num_products=3 * m, **o),
+    "xtrace": lambda A, m, **o: krylovh.trace(A, method="xtrace", num_products=2 * m, **o),
+    "xnystrace": lambda A, m, **o: krylovh.trace(A, method="xnystrace", num_products=m, **o),
+    "bekas": lambda A, m, **o: krylovh.diagonal(A, num_products=m, **o),
+    "xdiag": lambda A, m, **o: krylovh.diagonal(A, method="xdiag", num_products=2 * m, **o),
+    "frobenius": lambda A, m, **o: krylovh.frobenius_norm(A, num_products=m, **o),
+    "logdet": lambda A, m, **o: krylovh.logdet(A, num_probes=m, num_steps=3, **o),
+    "density": lambda A, m, **o: krylovh.spectral_density(A, num_probes=m, num_steps=3, **o),
+}
+
+
+def first_vectors(name, count, **options):
+    """Return the first ``count`` vectors that an estimator asks for: its probes."""
+    n, asked = 300, []
+
+    def product(V):
+        asked.append(V.copy())
+        return np.linspace(1, 2, n)[:, None] * V
+
+    A = LinearOperator((n, n), matvec=lambda v: product(v.reshape(-1, 1))[:, 0], matmat=product, dtype=float)
+    ESTIMATORS[name](A, count, rng=5, **options)
+    return np.hstack(asked)[:, :count]
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_the_probes_of_a_small_run_are_the_first_of_a_large_one(name):
+    """Whatever the blocks: ten probes, and ten more, are twenty."""
+    twenty = first_vectors(name, 20, block_size=20)
+    np.testing.assert_array_equal(first_vectors(name, 10, block_size=10), twenty[:, :10])
+    if name not in ("logdet", "density"):  # their blocks go on to the next step before the next probe
+        for block_size in (1, 3, 16):
+            np.testing.assert_array_equal(first_vectors(name, 20, block_size=block_size), twenty)
+
+
+def test_estimators_with_the_same_seed_share_no_probe():
+    vectors = np.hstack([first_vectors(name, 2, block_size=2) for name in ESTIMATORS])
+    vectors /= np.linalg.norm(vectors, axis=0)
+    assert np.abs(vectors.T @ vectors - np.eye(vectors.shape[1])).max() < 5 / 300**0.5

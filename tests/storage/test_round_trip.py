@@ -12,6 +12,7 @@ import xarray
 
 from krylovh import (
     BlockSolveResult,
+    DiagonalEstimate,
     EigenResult,
     Estimate,
     ResultStore,
@@ -41,6 +42,8 @@ RESULTS = {
     "no eigenpairs": eigen_result(k=0),
     "odd eigenvalues": eigen_result(k=6, n=6, eigenvalues=ODD_VALUES, seed=2**120 + 1),
     "trace": Estimate(-0.0, np.nan, (-np.inf, np.inf), 1, 7, Status.CONVERGED, "hutchinson"),
+    "logdet": Estimate(1.0, 0.1, (0.5, 1.5), 90, 7, Status.CONVERGED, "lanczos quadrature", 0.25),
+    "diagonal": DiagonalEstimate(*np.ones((4, 3)), True, 30, 2**100, Status.BUDGET, "xdiag"),
     "density": SpectralDensity(np.array([[1.0, np.nan]]), np.array([[1.0, np.nan]]), 9, 2, 0, Status.CONVERGED),
     "exact density": SpectralDensity(np.ones((2, 1)), np.ones((2, 1)), 9, 2, 0, Status.CONVERGED, np.ones(2, bool)),
     "lanczos": Tridiagonalization(np.ones(2), np.ones(1), np.eye(4, 2), np.zeros(4), 0.0, 2, Status.BREAKDOWN),
