@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.blas import one_blas_thread
 from krylovh.checks import whole_number
 from krylovh.krylov.lockstep import LockstepLanczos
 from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct, SymmetricOperator, resolve_seed
@@ -23,7 +24,7 @@ from krylovh.results import SpectralDensity, Status
 from krylovh.stochastic.probes import probe_block
 
 Array = NDArray[np.float64]
-Reorthogonalize = Literal["full", "none"]
+Reorthogonalize = Literal["partial", "full", "none"]
 
 #: Largest size in bytes of the Lanczos bases that are held at one time.
 BASIS_BYTES = 2**30
@@ -37,7 +38,7 @@ def spectral_density(
     num_probes: int = 10,
     num_steps: int | None = None,
     rng: int | np.random.Generator | None = None,
-    reorthogonalize: Reorthogonalize = "full",
+    reorthogonalize: Reorthogonalize = "partial",
     block_size: int | None = None,
     max_products: int | None = None,
     max_seconds: float | None = None,
@@ -55,12 +56,14 @@ def spectral_density(
         Lanczos steps per probe, in [1, n]; by default 90, or n if that is less.
     rng : int, numpy.random.Generator or None
         Seed of the probes.
-    reorthogonalize : {"full", "none"}
-        "none" keeps three vectors per probe instead of ``num_steps``.  Copies of converged eigenvalues then appear
-        among the nodes and share their weight, so that the measure stays right, but fewer nodes are left for the rest.
+    reorthogonalize : {"partial", "full", "none"}
+        "partial" orthogonalises a vector only where the inner products with earlier ones have grown to the square root
+        of machine epsilon, which is as good as "full" for nodes and weights, and cheaper.  "none" keeps two vectors per
+        probe instead of ``num_steps``.  Copies of converged eigenvalues then appear among the nodes and share their
+        weight, so that the measure stays right, but fewer nodes are left for the rest.
     block_size : int, optional
-        Probes that run together, by default all.  With "full" it is reduced until the bases fit into ``BASIS_BYTES``
-        (1 GiB), or to one.  The result does not depend on it beyond rounding.
+        Probes that run together, by default all.  It is reduced until the bases fit into ``BASIS_BYTES`` (1 GiB), or to
+        one, except with "none".  The result does not depend on it beyond rounding.
     max_products : int, optional
         Products to spend at most.  If it is less than ``num_probes * num_steps``, all probes take fewer steps; if it is
         less than ``num_probes``, there are fewer probes.
@@ -111,11 +114,12 @@ def spectral_density(
     num_steps = min(90, n) if num_steps is None else whole_number("num_steps", num_steps, 1, n)
     if reorthogonalize not in get_args(Reorthogonalize):
         raise ValueError(f"reorthogonalize must be one of {get_args(Reorthogonalize)}, got {reorthogonalize!r}")
-    full = reorthogonalize == "full"
+    keeps_basis, level = reorthogonalize != "none", 0.0 if reorthogonalize == "full" else None
     probes, steps = _within_budget(num_probes, num_steps, max_products)
     group = num_probes if block_size is None else whole_number("block_size", block_size, 1)
-    if full:
-        group = max(1, min(group, BASIS_BYTES // (8 * n * num_steps)))
+    if keeps_basis:
+        group = max(1, min(group, BASIS_BYTES // (operator.dtype.itemsize * n * num_steps)))
+    group = -(-probes // max(1, -(-probes // group))) or 1  # groups of equal size
     seed = resolve_seed(rng)
 
     nodes, weights = np.full((2, probes, num_steps), np.nan)
@@ -127,7 +131,7 @@ def spectral_density(
             for first in range(0, probes, group):
                 rows = slice(first, min(first + group, probes))
                 V = probe_block(n, first, rows.stop - first, seed=seed, purpose="density", distribution="sphere")
-                processes = LockstepLanczos(operator, V, steps, reorthogonalize=full)
+                processes = LockstepLanczos(operator, V, steps, reorthogonalize=keeps_basis, level=level)
                 accuracy = 6 * processes.tolerance  # a residual within the tolerance moves a node by less
                 try:
                     while processes.active.size:
@@ -170,7 +174,8 @@ def gauss_rule(alphas: Array, betas: Array) -> tuple[Array, Array]:
     >>> nodes.round(12), weights.round(12)
     (array([-1.,  1.]), array([0.5, 0.5]))
     """
-    nodes, vectors = np.linalg.eigh(np.diag(alphas) + np.diag(betas, -1))  # reads the lower triangle
+    with one_blas_thread():
+        nodes, vectors = np.linalg.eigh(np.diag(alphas) + np.diag(betas, -1))  # reads the lower triangle
     return nodes, vectors[0] ** 2
 
 
