@@ -106,7 +106,7 @@ class LockstepLanczos:
         """Take one step in every active process, with one block product."""
         j = int(self.steps[self.active[0]])
         W = self._A(self._basis[self.active, j % self._basis.shape[1]].T).T  # rows are contiguous
-        with one_blas_thread(self._basis.nbytes):
+        with one_blas_thread():  # what is limited by memory gains nothing from a second one
             if j == 0:
                 self.exponent = binary_exponent(W)
             for factor in _powers_of_two(-self.exponent):
