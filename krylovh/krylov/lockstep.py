@@ -105,7 +105,8 @@ class LockstepLanczos:
     def step(self) -> None:
         """Take one step in every active process, with one block product."""
         j = int(self.steps[self.active[0]])
-        W = self._A(self._basis[self.active, j % self._basis.shape[1]].T).T  # rows are contiguous
+        # rows are updated in place, and so must be contiguous
+        W = np.ascontiguousarray(self._A(self._basis[self.active, j % self._basis.shape[1]].T).T)
         with one_blas_thread():  # what is limited by memory gains nothing from a second one
             if j == 0:
                 self.exponent = binary_exponent(W)

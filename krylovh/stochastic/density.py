@@ -20,7 +20,8 @@ from krylovh.checks import whole_number
 from krylovh.krylov.lockstep import LockstepLanczos
 from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct, SymmetricOperator, resolve_seed
 from krylovh.progress import Progress, reporting
-from krylovh.results import SpectralDensity, Status
+from krylovh.results import EigenResult, SpectralDensity, Status
+from krylovh.stochastic.outliers import ComplementOperator
 from krylovh.stochastic.probes import probe_block
 
 Array = NDArray[np.float64]
@@ -38,6 +39,7 @@ def spectral_density(
     num_probes: int = 10,
     num_steps: int | None = None,
     rng: int | np.random.Generator | None = None,
+    outliers: EigenResult | None = None,
     reorthogonalize: Reorthogonalize = "partial",
     block_size: int | None = None,
     max_products: int | None = None,
@@ -53,9 +55,13 @@ def spectral_density(
     num_probes : int
         Random start vectors, uniform on the sphere; at least 1.
     num_steps : int, optional
-        Lanczos steps per probe, in [1, n]; by default 90, or n if that is less.
+        Lanczos steps per probe, in [1, n - k] with k outliers; by default 90, or the largest number if that is less.
     rng : int, numpy.random.Generator or None
         Seed of the probes.
+    outliers : EigenResult, optional
+        Eigenpairs from :func:`~krylovh.eigsh`.  The probes are kept orthogonal to them, so that all nodes go to the
+        rest of the spectrum, and each pair enters with its exact weight ``1/n``.  One product per pair is spent on its
+        residual with this operator, from which ``outlier_error`` of the result is computed.
     reorthogonalize : {"partial", "full", "none"}
         "partial" orthogonalises a vector only where the inner products with earlier ones have grown to the square root
         of machine epsilon, which is as good as "full" for nodes and weights, and cheaper.  "none" keeps two vectors per
@@ -94,6 +100,14 @@ def spectral_density(
 
     Examples
     --------
+    With the eigenvalues far out deflated, the nodes are left to the rest.
+
+    >>> from krylovh import eigsh
+    >>> A = np.diag(np.concatenate([np.linspace(0, 1, 297), [50.0, 60.0, 70.0]]))
+    >>> result = spectral_density(A, num_steps=20, rng=0, outliers=eigsh(A, 3, rng=0))
+    >>> print(result)
+    spectral density of order 300: 3 outliers, 10 probes, 200 nodes in [0.001, 0.999], converged, 203 products, seed 0
+
     A quarter of the eigenvalues of this matrix are 5, the others lie evenly between 1 and 2.
 
     >>> A = np.diag(np.concatenate([np.linspace(1, 2, 300), np.full(100, 5.0)]))
@@ -106,16 +120,18 @@ def spectral_density(
            [0.4 , 0.75, 1.  ],
            [0.52, 1.  , 1.  ]])
     """
-    operator = SymmetricOperator(A, max_products=max_products, max_seconds=max_seconds)
+    operator, complement = _operators(A, outliers, max_products=max_products, max_seconds=max_seconds)
     n = operator.n
     if n == 0:
         raise ValueError("A must have at least one row, got shape (0, 0)")
+    known = np.array([] if outliers is None else outliers.eigenvalues, dtype=np.float64)
+    bulk = n - known.size
     num_probes = whole_number("num_probes", num_probes, 1)
-    num_steps = min(90, n) if num_steps is None else whole_number("num_steps", num_steps, 1, n)
+    num_steps = min(90, bulk) if num_steps is None else whole_number("num_steps", num_steps, 1, bulk)
     if reorthogonalize not in get_args(Reorthogonalize):
         raise ValueError(f"reorthogonalize must be one of {get_args(Reorthogonalize)}, got {reorthogonalize!r}")
     keeps_basis, level = reorthogonalize != "none", 0.0 if reorthogonalize == "full" else None
-    probes, steps = _within_budget(num_probes, num_steps, max_products)
+    probes, steps = _within_budget(num_probes, num_steps, max_products, known.size)
     group = num_probes if block_size is None else whole_number("block_size", block_size, 1)
     if keeps_basis:
         group = max(1, min(group, BASIS_BYTES // (operator.dtype.itemsize * n * num_steps)))
@@ -124,13 +140,18 @@ def spectral_density(
 
     nodes, weights = np.full((2, probes, num_steps), np.nan)
     exact = np.zeros(probes, dtype=bool)
-    accuracy = 0.0
+    accuracy, outlier_error = 0.0, np.inf if known.size else 0.0
     status = Status.CONVERGED
     with reporting(progress, "spectral density") as report:
         try:
+            if complement is not None:
+                outlier_error = complement.perturbation(known)
             for first in range(0, probes, group):
                 rows = slice(first, min(first + group, probes))
                 V = probe_block(n, first, rows.stop - first, seed=seed, purpose="density", distribution="sphere")
+                if complement is not None:
+                    V = complement.project(complement.project(V))
+                    V /= np.linalg.norm(V, axis=0)
                 processes = LockstepLanczos(operator, V, steps, reorthogonalize=keeps_basis, level=level)
                 accuracy = 6 * processes.tolerance  # a residual within the tolerance moves a node by less
                 try:
@@ -150,7 +171,11 @@ def spectral_density(
     if status is Status.CONVERGED and cut_short:
         status = Status.BUDGET
     kept = ~np.isnan(nodes[:, 0])
-    return SpectralDensity(nodes[kept], weights[kept], n, operator.num_products, seed, status, exact[kept], accuracy)
+    weights *= bulk / n
+    return SpectralDensity(
+        nodes[kept], weights[kept], n, operator.num_products, seed, status, exact[kept], accuracy,
+        None if outliers is None else np.sort(known), outlier_error,
+    )  # fmt: skip
 
 
 def gauss_rule(alphas: Array, betas: Array) -> tuple[Array, Array]:
@@ -187,10 +212,22 @@ def _read_rules(processes: LockstepLanczos, nodes: Array, weights: Array) -> Non
             nodes[i, :m] = np.ldexp(theta, processes.exponent)
 
 
-def _within_budget(num_probes: int, num_steps: int, max_products: int | None) -> tuple[int, int]:
+def _operators(
+    A: Any, outliers: EigenResult | None, **budget: Any
+) -> tuple[SymmetricOperator, ComplementOperator | None]:
+    """Return the operator whose density is sampled, and again if it is that of a complement."""
+    if outliers is None:
+        return SymmetricOperator(A, **budget), None
+    if not isinstance(outliers, EigenResult):
+        raise TypeError(f"outliers must be an EigenResult, got {type(outliers).__name__}")
+    complement = ComplementOperator(A, outliers.eigenvectors, **budget)
+    return complement, complement
+
+
+def _within_budget(num_probes: int, num_steps: int, max_products: int | None, spent: int) -> tuple[int, int]:
     """Return how many probes take how many steps: as deep as the budget allows, all alike."""
     if max_products is None:
         return num_probes, num_steps
-    budget = whole_number("max_products", max_products, 0)
+    budget = max(0, whole_number("max_products", max_products, 0) - spent)
     probes = min(num_probes, budget)
     return probes, min(num_steps, budget // max(probes, 1))

@@ -105,7 +105,10 @@ register(
         "converged": ("eigenpair",),
     },
 )
-register(SpectralDensity, {"nodes": ("probe", "step"), "weights": ("probe", "step"), "exact": ("probe",)})
+register(
+    SpectralDensity,
+    {"nodes": ("probe", "step"), "weights": ("probe", "step"), "exact": ("probe",), "outliers": ("outlier",)},
+)
 register(
     Tridiagonalization,
     {"alphas": ("step",), "betas": ("coupling",), "Q": ("parameter", "step"), "residual": ("parameter",)},
