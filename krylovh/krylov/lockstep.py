@@ -60,6 +60,9 @@ class LockstepLanczos:
     level : float, optional
         Largest inner product of two basis vectors; by default the square root of the machine epsilon of the products.
         With 0 every new vector is orthogonalised.
+    deflated : ndarray, shape (n, k), optional
+        Orthonormal eigenvectors, to which the columns of ``V`` are orthogonal: new vectors are kept so, and T is that
+        of ``A`` on their complement.
 
     Examples
     --------
@@ -81,6 +84,7 @@ class LockstepLanczos:
         *,
         reorthogonalize: bool = True,
         level: float | None = None,
+        deflated: Array | None = None,
     ) -> None:
         self._A = A
         n, b = V.shape
@@ -98,6 +102,7 @@ class LockstepLanczos:
         # the whole basis, or the last two vectors in turn: vector j is row j % depth
         self._basis = np.empty((b, num_steps if reorthogonalize else min(2, num_steps), n), dtype=A.dtype)
         self._basis[:, 0] = V.T
+        self._deflated = np.empty((n, 0)) if deflated is None else deflated
         self._scratch = np.empty((2, n if A.dtype != np.float64 else 0))
         orthogonality = _Orthogonality(self.alphas, self.betas, A.eps, math.sqrt(A.eps) if level is None else level)
         self._orthogonality = orthogonality if reorthogonalize else None
@@ -114,6 +119,10 @@ class LockstepLanczos:
                 W *= factor
             if j == 0:
                 self._check_symmetry(self._basis[:, 0].T, W.T)
+            for process, w in zip(self.active, W, strict=True):
+                self._recur(int(process), j, w)
+            if self._deflated.shape[1]:
+                W -= (W @ self._deflated) @ self._deflated.T
             for process, w in zip(self.active, W, strict=True):
                 self._extend(int(process), j, w)
         going_on = ~self.invariant[self.active]
@@ -133,30 +142,29 @@ class LockstepLanczos:
         scratch[:] = stored
         return scratch
 
-    def _extend(self, i: int, j: int, w: Array) -> None:
-        """Step j of process i: ``beta_j q_{j+1} = A q_j - alpha_j q_j - beta_{j-1} q_{j-1}``, from ``w = A q_j``."""
-        depth, n = self._basis.shape[1:]
-        q = self._vector(i, j)
-        previous_beta = float(self.betas[i, j - 1]) if j else 0.0
+    def _recur(self, i: int, j: int, w: Array) -> None:
+        """Turn ``w = A q_j`` of process i into ``A q_j - alpha_j q_j - beta_{j-1} q_{j-1} = beta_j q_{j+1}``."""
         if j:
-            before = self._vector(i, j - 1)
-            daxpy(before, w, a=-previous_beta)
-        alpha = float(ddot(q, w))
-        daxpy(q, w, a=-alpha)
-        beta = float(dnrm2(w))
-        norm = max(float(self._norms[i]), abs(alpha) + beta + previous_beta)
-        self.alphas[i, j] = alpha
+            daxpy(self._vector(i, j - 1), w, a=-self.betas[i, j - 1])
+        q = self._vector(i, j)
+        self.alphas[i, j] = ddot(q, w)
+        daxpy(q, w, a=-self.alphas[i, j])
+
+    def _extend(self, i: int, j: int, w: Array) -> None:
+        """Finish step j of process i, with ``w = beta_j q_{j+1}``."""
+        depth, n = self._basis.shape[1:]
+        beta, previous_beta = float(dnrm2(w)), float(self.betas[i, j - 1]) if j else 0.0
+        norm = max(float(self._norms[i]), abs(float(self.alphas[i, j])) + beta + previous_beta)
         if self._orthogonality is not None:
             # the part along q_{j-1} is known to be zero but for errors of the products
-            asymmetry = abs(float(ddot(before, w))) if j else 0.0
+            asymmetry = abs(float(ddot(self._vector(i, j - 1), w))) if j else 0.0
             if self._orthogonality.is_lost(i, j, beta, norm, asymmetry):
                 coefficients, beta = orthogonalize(self._basis[i, : j + 1].T, w)
-                alpha += float(coefficients[j])
+                self.alphas[i, j] += coefficients[j]
                 self._orthogonality.restored(i, j, coefficients)
-        self._norms[i] = norm
-        self.alphas[i, j], self.betas[i, j] = alpha, beta
+        self._norms[i], self.betas[i, j] = norm, beta
         # n orthogonal vectors are the whole space; without reorthogonalisation they need not be orthogonal
-        whole_space = self._orthogonality is not None and j + 1 == n
+        whole_space = self._orthogonality is not None and j + 1 == n - self._deflated.shape[1]
         invariant = whole_space or beta <= self.tolerance * norm
         if j + 1 < self.num_steps and not invariant:
             self._basis[i, (j + 1) % depth] = dscal(1 / beta, w)
