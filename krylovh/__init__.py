@@ -38,12 +38,14 @@ _HOME = {
     "outer_product_inverse": "exact",
     "Status": "results",
     "Tridiagonalization": "results",
+    "ChebyshevDensity": "results",
     "EigenResult": "results",
     "Estimate": "results",
     "SpectralDensity": "results",
     "lanczos": "krylov",
     "eigsh": "krylov",
     "trace": "stochastic",
+    "kernel_polynomial_density": "stochastic",
     "spectral_density": "stochastic",
     "ResultStore": "storage",
     "load_network": "storage",
@@ -52,6 +54,7 @@ _HOME = {
 
 __all__ = [
     "ApproximationReport",
+    "ChebyshevDensity",
     "EigenResult",
     "EmpiricalFisherOperator",
     "Estimate",
@@ -82,6 +85,7 @@ __all__ = [
     "hessian_matrix",
     "hessian_trace",
     "input_hessian",
+    "kernel_polynomial_density",
     "lanczos",
     "load_data",
     "load_network",
@@ -124,8 +128,8 @@ if TYPE_CHECKING:
         activation_hessian,
         input_hessian,
     )
-    from krylovh.results import EigenResult, Estimate, SpectralDensity, Status, Tridiagonalization
-    from krylovh.stochastic import spectral_density, trace
+    from krylovh.results import ChebyshevDensity, EigenResult, Estimate, SpectralDensity, Status, Tridiagonalization
+    from krylovh.stochastic import kernel_polynomial_density, spectral_density, trace
     from krylovh.storage import ResultStore, load_data, load_network
 
 

@@ -5,9 +5,19 @@ says how it ended, and the partial result is there in any case.  ``num_products`
 operator to one vector, those of verification included.
 """
 
+from krylovh.results.chebyshev import ChebyshevDensity
 from krylovh.results.density import Scale, SpectralDensity, signed_log
 from krylovh.results.eigen import EigenResult, Tridiagonalization
 from krylovh.results.estimate import Estimate
 from krylovh.results.status import Status
 
-__all__ = ["EigenResult", "Estimate", "Scale", "SpectralDensity", "Status", "Tridiagonalization", "signed_log"]
+__all__ = [
+    "ChebyshevDensity",
+    "EigenResult",
+    "Estimate",
+    "Scale",
+    "SpectralDensity",
+    "Status",
+    "Tridiagonalization",
+    "signed_log",
+]

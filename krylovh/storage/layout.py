@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from krylovh.results import EigenResult, Estimate, SpectralDensity, Tridiagonalization
+from krylovh.results import ChebyshevDensity, EigenResult, Estimate, SpectralDensity, Tridiagonalization
 from krylovh.storage.digest import content_digest
 from krylovh.storage.errors import CorruptFileError
 
@@ -109,6 +109,7 @@ register(
     SpectralDensity,
     {"nodes": ("probe", "step"), "weights": ("probe", "step"), "exact": ("probe",), "outliers": ("outlier",)},
 )
+register(ChebyshevDensity, {"moments": ("probe", "moment")})
 register(
     Tridiagonalization,
     {"alphas": ("step",), "betas": ("coupling",), "Q": ("parameter", "step"), "residual": ("parameter",)},
