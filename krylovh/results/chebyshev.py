@@ -126,14 +126,14 @@ class ChebyshevDensity:
         return series.T
 
     def _place(self, grid: ArrayLike) -> Array:
-        """Return the points as numbers in [-1, 1]."""
-        x = (np.asarray(grid, dtype=np.float64) - self._centre) / self._half_width
-        return np.asarray(np.clip(x, -1.0, 1.0))
+        """Return the points as numbers in [-1, 1], exact at the bounds."""
+        low, high = self.bounds
+        return np.asarray(2 * ((np.clip(np.asarray(grid, dtype=np.float64), low, high) - low) / (high - low)) - 1)
 
     def _densities(self, grid: ArrayLike) -> Array:
-        x = self._place(grid)
+        series, x = self._series(), self._place(grid)
         sine = np.sqrt((1 - x) * (1 + x))
-        values = np.maximum(chebyshev.chebval(x, self._series()), 0.0)  # rounding may be negative
+        values = np.maximum(chebyshev.chebval(x, series), 0.0)  # rounding may be negative
         return np.asarray(
             np.divide(values, np.pi * self._half_width * sine, out=np.zeros(values.shape), where=sine > 0)
         )
@@ -142,7 +142,7 @@ class ChebyshevDensity:
         """Integrate term by term: of ``T_k`` over ``sqrt(1 - x^2)`` comes ``-sin(k angle) / k``, and
         ``k sin(k angle) = sin(angle) T_k'``.
         """  # noqa: D205
-        x, series = self._place(grid), self._series()
+        series, x = self._series(), self._place(grid)
         angle, sine = np.arccos(x), np.sqrt((1 - x) * (1 + x))
         k = np.arange(1, len(series))
         tail = np.concatenate([np.zeros((1, series.shape[1])), series[1:] / k[:, None] ** 2])

@@ -125,7 +125,8 @@ class SpectralDensity:
 
     def cumulative(self, grid: ArrayLike) -> Array:
         """Return the estimated share of eigenvalues that are at most each point of ``grid``."""
-        return self._mean_mass(np.asarray(grid, dtype=np.float64), 0)
+        grid = np.asarray(grid, dtype=np.float64)
+        return np.asarray(self._mean_mass(grid, 0) + self._known_share(grid))
 
     def band(
         self, grid: ArrayLike, *, confidence: float = 0.95, sampling: Sampling = "kolmogorov"
@@ -153,13 +154,9 @@ class SpectralDensity:
             ``sqrt(log(2n / (1 - confidence)) / ((n+2) probes))``, and is about twice as wide (Chen, Trogdon and Ubaru
             2021, theorem 1: Beta distributions have sub-Gaussian tails, and n of them are united).
         """
-        grid = np.asarray(grid, dtype=np.float64)
-        margin = self._sampling_margin(confidence, sampling)
-        lower = self._mean_mass(grid - self._uncertainty, -1) - margin
-        upper = self._mean_mass(grid + self._uncertainty, +1) + margin
-        # eigenvalues that are known do not depend on the probes
-        floor, ceiling = (self._known_share(grid + shift) for shift in (-self._uncertainty, self._uncertainty))
-        return np.clip(lower, floor, 1.0), np.clip(upper, 0.0, 1.0 - self._known.size / self.dimension + ceiling)
+        grid, error = np.asarray(grid, dtype=np.float64), self.outlier_error
+        lower, upper = self._mass_bounds(grid, error, self._sampling_margin(confidence, sampling))
+        return lower + self._known_share(grid - error), np.minimum(upper + self._known_share(grid + error), 1.0)
 
     def wasserstein_bound(
         self,
@@ -172,14 +169,15 @@ class SpectralDensity:
 
         The distance is the integral of the absolute difference of the two cumulative spectra (in the units of the
         eigenvalues), and so at most the integral of the distance from :meth:`cumulative` to the farther edge of
-        :meth:`band`.  Like the band it can be told after the run, and holds with the given probability.
+        :meth:`band`.  Like the band it can be told after the run, and holds with the given probability.  Outliers add
+        their ``outlier_error``, and nothing for sampling.
 
         Parameters
         ----------
         confidence : float
         bounds : (float, float), optional
-            An interval that holds all eigenvalues.  By default that of the nodes: the extreme ones are taken to have
-            converged, as after some dozens of steps they usually have.
+            An interval that holds all eigenvalues but the outliers.  By default that of the nodes: the extreme ones are
+            taken to have converged, as after some dozens of steps they usually have.
         sampling : {"kolmogorov", "guaranteed"}
             See :meth:`band`.
 
@@ -194,18 +192,18 @@ class SpectralDensity:
         >>> print(round(wasserstein_distance(result.nodes.ravel(), eigenvalues, result.weights.ravel()), 3))
         0.007
         """
-        low, high = self.support if bounds is None else bounds
+        margin = self._sampling_margin(confidence, sampling)
+        nodes = np.sort(self.nodes[~np.isnan(self.nodes)])
+        low, high = (nodes[0], nodes[-1]) if bounds is None else bounds
         if not low <= high:
-            raise ValueError(f"bounds must be a pair of a lower and an upper bound, got {bounds}")
-        low, high = low - self._uncertainty, high + self._uncertainty
-        jumps = np.concatenate([self.nodes[~np.isnan(self.nodes)], self._known])
-        jumps = np.concatenate([jumps - self._uncertainty, jumps, jumps + self._uncertainty])
-        edges = np.unique(np.clip(jumps, low, high))  # all curves are constant between them
-        edges = np.unique(np.concatenate([[low], edges, [high]]))
+            raise ValueError(f"bounds must be a pair of numbers, the lower one first, got {bounds}")
+        rounding = self.accuracy * self._radius
+        jumps = np.concatenate([nodes - rounding, nodes, nodes + rounding])  # all curves are constant between them
+        edges = np.unique(np.clip(np.concatenate([[low - rounding, high + rounding], jumps]), low, high))
         middles = edges[:-1] + np.diff(edges) / 2
-        lower, upper = self.band(middles, confidence=confidence, sampling=sampling)
-        estimate = self.cumulative(middles)
-        return float(np.maximum(upper - estimate, estimate - lower) @ np.diff(edges))
+        lower, upper = self._mass_bounds(middles, 0.0, margin)
+        estimate = self._mean_mass(middles, 0)
+        return float(np.maximum(upper - estimate, estimate - lower) @ np.diff(edges)) + rounding + self.outlier_error
 
     @property
     def _empty(self) -> str:
@@ -221,14 +219,21 @@ class SpectralDensity:
     def _known(self) -> Array:
         return np.empty(0) if self.outliers is None else self.outliers
 
-    @property
-    def _uncertainty(self) -> float:
-        """How far a node may be from where it belongs."""
-        return self.accuracy * self._radius + self.outlier_error
-
     def _known_share(self, grid: Array) -> Array:
         """Return the outliers that are at most each point, as a share of all eigenvalues."""
         return np.asarray(np.searchsorted(self._known, grid, side="right") / self.dimension)
+
+    @property
+    def _bulk_share(self) -> float:
+        """Share of the eigenvalues that the probes see."""
+        return 1.0 - self._known.size / self.dimension
+
+    def _mass_bounds(self, grid: Array, error: float, margin: float) -> tuple[Array, Array]:
+        """Return bounds of the cumulative share of the eigenvalues other than outliers, which move by ``error``."""
+        shift = self.accuracy * self._radius + error
+        lower = self._mean_mass(grid - shift, -1) - margin
+        upper = self._mean_mass(grid + shift, +1) + margin
+        return np.clip(lower, 0.0, self._bulk_share), np.clip(upper, 0.0, self._bulk_share)
 
     def _sampling_margin(self, confidence: float, sampling: Sampling) -> float:
         if not 0.0 < confidence < 1.0:
@@ -254,7 +259,7 @@ class SpectralDensity:
     def _mean_mass(self, grid: Array, shift: int) -> Array:
         """Return the weight of the first ``#(nodes <= x) + shift`` nodes, averaged over probes.
 
-        Exact rules are not shifted.  Outliers are added.
+        Exact rules are not shifted.
         """
         if self.num_probes == 0:
             raise ValueError(self._empty)
@@ -262,7 +267,7 @@ class SpectralDensity:
         for nodes, weights, exact in self._rules():
             count = np.searchsorted(nodes, grid, side="right") + (0 if exact else shift)
             total += np.concatenate([[0.0], np.cumsum(weights)])[np.clip(count, 0, nodes.size)]
-        return np.asarray(np.minimum(total / self.num_probes + self._known_share(grid), 1.0))
+        return np.asarray(np.minimum(total / self.num_probes, self._bulk_share))
 
     def _coordinate(self, x: Array, scale: Scale) -> Array:
         if scale == "linear":

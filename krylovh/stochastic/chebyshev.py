@@ -106,7 +106,7 @@ def kernel_polynomial_density(
     >>> print(result)
     Chebyshev density of order 400: 20 probes, 121 moments in [0.9547, 5.04], converged, 1220 products, seed 0
     >>> result.cumulative([1.5, 3.0]).round(2), result.cumulative_error([1.5, 3.0]).round(2)
-    (array([0.4 , 0.75]), array([0.01, 0.01]))
+    (array([0.36, 0.75]), array([0.01, 0.01]))
     """
     operator = SymmetricOperator(A, max_products=max_products, max_seconds=max_seconds)
     n = operator.n
@@ -129,7 +129,7 @@ def kernel_polynomial_density(
             if interval is None:
                 inner, exponent = _lanczos_bounds(operator, seed)
             while True:
-                low, high = _widened(inner, margin) if interval is None else np.ldexp(interval, -exponent)
+                low, high = _widened(inner, margin, operator.eps) if interval is None else np.ldexp(interval, -exponent)
                 remaining = operator.remaining
                 probes = int(min(num_probes, remaining))
                 steps = int(min(num_steps, remaining // max(probes, 1)))
@@ -174,6 +174,7 @@ class _Recurrence:
     def __init__(self, A: ScaledOperator, V: Array, low: float, high: float, moments: Array) -> None:
         self._A = A
         self._centre, self._half_width = low + (high - low) / 2, (high - low) / 2
+        self._eps = A.eps * max(1.0, max(abs(low), abs(high)) / self._half_width)  # of products with S
         self._previous = self._current = V
         self._moments = moments  # (b, 2 num_steps + 1)
 
@@ -190,7 +191,7 @@ class _Recurrence:
         self._previous, self._current = self._current, product
         squares = _inner(self._current, self._current)
         # rounding grows at most like the square of the degree
-        if not squares.max() <= 1 + 20 * (k + 1) ** 2 * self._A.eps:
+        if not squares.max() <= 1 + 20 * (k + 1) ** 2 * self._eps:
             raise _OutsideError(k, math.sqrt(float(squares.max())))
         mixed, moments = _inner(self._previous, self._current), self._moments
         if k == 1:
@@ -224,9 +225,9 @@ def _lanczos_bounds(operator: SymmetricOperator, seed: int) -> tuple[tuple[float
     return (float((values - residuals).min()), float((values + residuals).max())), process.exponent
 
 
-def _widened(inner: tuple[float, float], margin: float) -> tuple[float, float]:
-    """Return the interval with ``margin`` of its width more on either side, and never without a width."""
+def _widened(inner: tuple[float, float], margin: float, eps: float) -> tuple[float, float]:
+    """Return the interval with ``margin`` of its width more on either side, and wider than rounding in any case."""
     low, high = inner
     size = max(abs(low), abs(high))
-    more = margin * max(high - low, size / 1024) or 1.0
+    more = margin * max(high - low, size * eps ** (1 / 3) / MARGIN) or 1.0  # the zero operator
     return low - more, high + more

@@ -44,7 +44,8 @@ def test_moments_are_those_of_the_measure_of_each_probe(name, dtype):
     assert result.status is Status.CONVERGED
     assert result.bounds[0] < spectrum.min() <= spectrum.max() < result.bounds[1]
     exact = moments_of(spectrum, probes(len(spectrum), 4, 3).T ** 2, result.bounds, 81)
-    tolerance = 50 * (np.arange(81) + 1) ** 2 * np.finfo(dtype).eps
+    condition = max(1, 2 * np.abs(result.bounds).max() / (result.bounds[1] - result.bounds[0]))
+    tolerance = 10 * (np.arange(81) + 1) ** 2 * condition * np.finfo(dtype).eps
     assert (np.abs(result.moments - exact) <= tolerance).all()
     assert result.num_products == 4 * 40 + min(len(np.unique(spectrum)), 20)
 
@@ -63,7 +64,7 @@ def test_moments_of_the_laplacian_and_of_the_semicircle_are_those_in_closed_form
     np.testing.assert_allclose(result.cumulative(grid), semicircular.cdf(grid, scale=2), atol=0.01)
 
 
-@pytest.mark.parametrize("reference", zoo(64), ids=lambda reference: reference.name)
+@pytest.mark.parametrize("reference", list(zoo(64)), ids=lambda reference: reference.name)
 def test_a_density_is_nonnegative_and_integrates_to_one(reference):
     result = kernel_polynomial_density(reference.operator(), num_probes=3, num_steps=30, rng=0)
     low, high = result.bounds
@@ -181,7 +182,7 @@ def test_a_budget_of_products_is_kept(max_products, shape, steps):
     assert result.moments.shape == (shape, 31)
     assert (np.isfinite(result.moments).sum(axis=1) == 2 * steps + 1).all()
     if shape == 0:
-        with pytest.raises(ValueError, match="no probe .status budget"):
+        with pytest.raises(ValueError, match=r"no probe .status budget"):
             result.density([0.0])
 
 
