@@ -41,7 +41,8 @@ class LockstepLanczos:
 
     Costs one product per active process and step.  Recurrences are in float64; basis vectors are kept in the dtype of
     the products, to which they are rounded anyway before the next product.  Memory between products is
-    ``n b num_steps`` numbers of that dtype for b processes with reorthogonalisation, and ``2 n b`` without.
+    ``n b num_steps`` numbers of that dtype for b processes with reorthogonalisation, and ``2 n b`` without; each product
+    adds its argument and its result.
 
     Everything is done for ``2**-exponent A``, with ``exponent`` read off the first product, so that operators of any
     magnitude take the same path through the same bits.  If ``step`` raises, the steps that were finished stay valid.
@@ -110,8 +111,10 @@ class LockstepLanczos:
     def step(self) -> None:
         """Take one step in every active process, with one block product."""
         j = int(self.steps[self.active[0]])
-        # rows are updated in place, and so must be contiguous
-        W = np.ascontiguousarray(self._A(self._basis[self.active, j % self._basis.shape[1]].T).T)
+        row = j % self._basis.shape[1]
+        together = self.active.size == len(self._basis)
+        current = self._basis[:, row] if together else self._basis[self.active, row]  # a view if possible
+        W = np.ascontiguousarray(self._A(current.T).T)  # rows are updated in place, and so must be contiguous
         with one_blas_thread():  # what is limited by memory gains nothing from a second one
             if j == 0:
                 self.exponent = binary_exponent(W)

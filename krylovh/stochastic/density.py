@@ -153,11 +153,12 @@ def spectral_density(
                     V -= X @ (X.T @ V)
                     V /= np.linalg.norm(V, axis=0)  # uniform on the sphere of the complement
                 processes = LockstepLanczos(operator, V, steps, reorthogonalize=keeps_basis, level=level, deflated=X)
+                del V  # it is in the basis
                 accuracy = 6 * processes.tolerance  # a residual within the tolerance moves a node by less
                 try:
                     while processes.active.size:
                         processes.step()
-                        report(first * steps + len(V.T) * int(processes.steps.max()), probes * steps)
+                        report(first * steps + (rows.stop - first) * int(processes.steps.max()), probes * steps)
                 finally:  # an interrupted group leaves the steps it finished
                     _read_rules(processes, nodes[rows], weights[rows])
                     exact[rows] = processes.invariant

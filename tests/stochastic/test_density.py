@@ -4,6 +4,7 @@ The checkers know the eigenvalues and the probe vectors and share nothing else w
 a probe is computed from its squared components, moments in extended precision.
 """
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,10 @@ import pytest
 from scipy.sparse.linalg import LinearOperator
 from scipy.stats import wasserstein_distance
 
-from krylovh import Status, spectral_density
+from krylovh import HessianOperator, Objective, Status, eigsh, hessian_matrix, spectral_density
+from krylovh.cli.demo import digits_objective
+from krylovh.krylov.lockstep import LockstepLanczos
+from krylovh.krylov.symmetric import SymmetricOperator
 from krylovh.stochastic import density as density_chapter
 from krylovh.stochastic.probes import probe_block
 
@@ -207,6 +211,69 @@ def test_copies_without_reorthogonalisation_share_the_weight_of_their_eigenvalue
             kept = ~np.isnan(result.nodes[i])
             distance = wasserstein_distance(result.nodes[i, kept], spectrum, result.weights[i, kept], weights)
             assert distance <= 1e-10 * 100
+
+
+def test_without_reorthogonalisation_memory_does_not_depend_on_the_steps():
+    """Two vectors per probe are kept and one is made; the product's argument, and the operator's own copy, come on top."""
+    n, b, peaks = 200_000, 4, []
+    spectrum = np.linspace(0, 1, n)
+
+    def matmat(V):
+        return (spectrum * V.T).T
+
+    A = LinearOperator((n, n), matvec=lambda v: spectrum * v, matmat=matmat, dtype=np.float64)
+    for num_steps in (5, 40):
+        tracemalloc.start()
+        spectral_density(A, num_probes=b, num_steps=num_steps, rng=0, reorthogonalize="none")
+        peaks.append(tracemalloc.get_traced_memory()[1] / (8 * n * b))
+        tracemalloc.stop()
+    assert max(peaks) <= 5.1
+    assert abs(peaks[1] - peaks[0]) <= 0.1
+    held = LockstepLanczos(
+        SymmetricOperator(A), probe_block(n, 0, b, seed=0, purpose="density"), 40, reorthogonalize=False
+    )
+    assert held._basis.nbytes == 2 * 8 * n * b
+
+
+@pytest.mark.parametrize("rho", [0.65, 0.8, 0.9])
+def test_copies_leave_the_wasserstein_distance_within_its_bound(rho):
+    """Strakos' spectra with plain Lanczos, and with semiorthogonal bases: the distance is that of the probes."""
+    spectrum = np.repeat(strakos(rho), 8)
+    for mode in ("none", "partial"):
+        within = []
+        for seed in range(30):
+            result = spectral_density(np.diag(spectrum), num_probes=3, num_steps=60, rng=seed, reorthogonalize=mode)
+            kept = ~np.isnan(result.nodes)
+            distance = wasserstein_distance(result.nodes[kept], spectrum, result.weights[kept])
+            within.append(distance <= result.wasserstein_bound())
+            assert distance <= 0.1 * np.ptp(spectrum)
+        assert np.mean(within) >= 0.95
+
+
+@pytest.mark.parametrize(("name", "slack"), [("wishart", 12), ("uniform", 12), ("trained net", 60)])
+@pytest.mark.parametrize("num_steps", [4, 40])
+def test_the_wasserstein_distance_is_within_its_bound_and_not_far_below(name, slack, num_steps):
+    spectrum = np.sort(SPECTRA[name])
+    bounds, distances = [], []
+    for seed in range(40):
+        result = spectral_density(np.diag(spectrum), num_probes=4, num_steps=num_steps, rng=seed)
+        bounds.append(result.wasserstein_bound(bounds=(spectrum[0], spectrum[-1])))
+        distances.append(wasserstein_distance(result.nodes.ravel(), spectrum, result.weights.ravel()))
+        assert result.wasserstein_bound(bounds=(spectrum[0], spectrum[-1]), sampling="guaranteed") >= bounds[-1]
+    assert np.mean(np.array(distances) <= bounds) >= 0.95
+    assert np.median(bounds) <= slack * np.median(distances)
+
+
+def test_the_bound_of_exact_rules_is_that_of_sampling_alone():
+    """At full depth the integral of a constant: the margin times the width."""
+    spectrum = np.linspace(-1, 1, 60)
+    result = spectral_density(np.diag(spectrum), num_probes=2, num_steps=60, rng=0)
+    assert result.exact.all()
+    margin = np.sqrt(np.log(2 * 60 / 0.1) / (62 * 2))
+    lower, upper = result.band([0.01], confidence=0.9, sampling="guaranteed")
+    assert upper[0] - lower[0] == pytest.approx(2 * margin, abs=1e-12)
+    bound = result.wasserstein_bound(confidence=0.9, sampling="guaranteed")
+    assert bound == pytest.approx(2 * margin, rel=1e-9)
 
 
 def test_the_mass_at_zero_of_an_underdetermined_regression():
@@ -430,3 +497,24 @@ def test_noise_in_the_products_is_no_asymmetry_and_stays_in_the_budget():
     result = spectral_density(noisy, num_probes=4, num_steps=10, max_products=40, rng=0)
     assert result.num_products <= 40
     assert np.nanmax(result.nodes) == pytest.approx(99, rel=5e-3)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_exact_cumulative_spectrum_of_a_trained_net_is_inside_of_the_band(dtype):
+    """A 64-32-32-10 net trained on digits; all 3,466 eigenvalues from LAPACK."""
+    objective = digits_objective()
+    spectrum = np.linalg.eigvalsh(hessian_matrix(objective))
+    if dtype == np.float32:
+        data, options = (objective.X, objective.y), {"loss": "softmax_cross_entropy", "l2": objective.l2}
+        objective = Objective(objective.net, *data, **options, dtype=np.float32)
+    H = HessianOperator(objective)
+    known = eigsh(H, 10, rng=0, tol=1e-4)
+    for options in ({}, {"reorthogonalize": "none"}, {"outliers": known}):
+        result = spectral_density(H, num_probes=10, num_steps=90, rng=0, **options)
+        assert covers(result, spectrum, 0.95)
+        mass = result.nodes, result.weights
+        if "outliers" in options:
+            mass = [np.append(a, b) for a, b in zip(mass, (known.eigenvalues, np.full(10, 10 / 3466)), strict=True)]
+        distance = wasserstein_distance(mass[0].ravel(), spectrum, mass[1].ravel())
+        assert distance <= result.wasserstein_bound()
