@@ -41,7 +41,7 @@ class LockstepLanczos:
 
     Costs one product per active process and step.  Recurrences are in float64; basis vectors are kept in the dtype of
     the products, to which they are rounded anyway before the next product.  Memory between products is
-    ``n b num_steps`` numbers of that dtype for b processes with reorthogonalisation, and ``2 n b`` without; each product
+    ``n b num_steps`` numbers of that dtype for b processes with reorthogonalisation and ``2 n b`` without; each product
     adds its argument and its result.
 
     Everything is done for ``2**-exponent A``, with ``exponent`` read off the first product, so that operators of any
@@ -118,10 +118,7 @@ class LockstepLanczos:
         with one_blas_thread():  # what is limited by memory gains nothing from a second one
             if j == 0:
                 self.exponent = binary_exponent(W)
-            for factor in _powers_of_two(-self.exponent):
-                W *= factor
-            if j == 0:
-                self._check_symmetry(self._basis[:, 0].T, W.T)
+                self._check_symmetry(self._basis[:, 0].T, np.ldexp(W, -self.exponent).T)
             for process, w in zip(self.active, W, strict=True):
                 self._recur(int(process), j, w)
             if self._deflated.shape[1]:
@@ -147,6 +144,8 @@ class LockstepLanczos:
 
     def _recur(self, i: int, j: int, w: Array) -> None:
         """Turn ``w = A q_j`` of process i into ``A q_j - alpha_j q_j - beta_{j-1} q_{j-1} = beta_j q_{j+1}``."""
+        for factor in _powers_of_two(-self.exponent):
+            dscal(factor, w)
         if j:
             daxpy(self._vector(i, j - 1), w, a=-self.betas[i, j - 1])
         q = self._vector(i, j)
@@ -161,7 +160,7 @@ class LockstepLanczos:
         if self._orthogonality is not None:
             # the part along q_{j-1} is known to be zero but for errors of the products
             asymmetry = abs(float(ddot(self._vector(i, j - 1), w))) if j else 0.0
-            if self._orthogonality.is_lost(i, j, beta, norm, asymmetry):
+            if self._orthogonality.is_lost(i, j, beta, asymmetry):
                 coefficients, beta = orthogonalize(self._basis[i, : j + 1].T, w)
                 self.alphas[i, j] += coefficients[j]
                 self._orthogonality.restored(i, j, coefficients)
@@ -182,35 +181,39 @@ class _Orthogonality:
 
         beta_j w_{j+1,k} = beta_k w_{j,k+1} + (alpha_k - alpha_j) w_{j,k} + beta_{k-1} w_{j,k-1} - beta_{j-1} w_{j-1,k}
 
-    plus the rounding of both.  That is taken for machine epsilon times ``|T|``, or for more where inner products that
-    have been computed show that the products are less accurate.
+    plus the rounding of both products.  That is taken for a multiple of what the products are long, as columns of T;
+    the multiple begins with machine epsilon, and follows the inner products that are computed on the way.
     """
 
     def __init__(self, alphas: Array, betas: Array, eps: float, level: float) -> None:
         b, num_steps = alphas.shape
         self._alphas, self._betas = alphas, betas
         self._eps, self._level = eps, level
-        self._noise = np.full(b, eps)  # of products and recurrences, relative to |T|
+        self._noise = np.full(b, eps)  # of products and recurrences, relative to their length
+        self._products = np.zeros((b, num_steps))  # lengths of the columns of T
         self._estimates = np.zeros((3, b, num_steps))  # w_{j,k} in [j % 3, :, k]
         self._lengths = np.zeros(b)
         self._again = np.zeros(b, dtype=bool)  # the last vector was orthogonalised, and the next one is to be
 
-    def is_lost(self, i: int, j: int, beta: float, norm: float, asymmetry: float) -> bool:
+    def is_lost(self, i: int, j: int, beta: float, asymmetry: float) -> bool:
         """Return whether ``beta_j q_{j+1}``, of length ``beta``, has to be orthogonalised.
 
-        ``asymmetry`` is its inner product with ``q_{j-1}``, and ``norm`` an estimate of ``|T|``.
+        ``asymmetry`` is its inner product with ``q_{j-1}``.
         """
         estimate, current, previous = (self._estimates[(j + 1 - back) % 3, i] for back in range(3))
+        alphas, betas, lengths = self._alphas[i], self._betas[i], self._products[i]
+        lengths[j] = abs(alphas[j]) + beta + (betas[j - 1] if j else 0.0)
         self._lengths[i] = beta
         if beta == 0:
             return True
-        noise = self._noise[i] = max(float(self._noise[i]), 3 * asymmetry / norm)
-        estimate[: j + 1] = noise * norm / beta  # of the two last vectors
+        self._noise[i] = max(self._noise[i], 3 * asymmetry / lengths[j])
+        rounding = self._noise[i] * (lengths[: j + 1] + lengths[j])
+        estimate[: j + 1] = rounding / beta  # of the two last vectors
         if j > 1:
-            alphas, betas, k = self._alphas[i], self._betas[i], j - 1
+            k = j - 1
             growth = betas[:k] * current[1 : k + 1] + (alphas[:k] - alphas[j]) * current[:k] - betas[k] * previous[:k]
             growth[1:] += betas[: k - 1] * current[: k - 1]
-            estimate[:k] = (growth + np.copysign(noise * norm, growth)) / beta
+            estimate[:k] = (growth + np.copysign(rounding[:k], growth)) / beta
         lost = bool(self._again[i]) or float(np.abs(estimate[: j + 1]).max()) > self._level
         self._again[i] = lost and not self._again[i]
         return lost
@@ -218,14 +221,16 @@ class _Orthogonality:
     def restored(self, i: int, j: int, coefficients: Array) -> None:
         """Note that ``q_{j+1}`` was orthogonalised, and what was taken away."""
         estimate = self._estimates[(j + 1) % 3, i, : j + 1]
-        expected = self._lengths[i] * float(np.abs(estimate).max())
-        found = float(np.abs(coefficients).max())
-        if found > expected > 0:
-            self._noise[i] = min(1.0, self._noise[i] * found / expected)
+        expected, found = float(np.abs(estimate).max()), float(np.abs(coefficients).max())
+        if found > 0:  # an estimate that was far too large is trusted in part only
+            ratio = found / (self._lengths[i] * expected)
+            self._noise[i] = min(1.0, max(self._noise[i] * max(ratio, min(1.0, 8 * ratio)), self._eps / 64))
         estimate[:] = self._eps
 
 
 def _powers_of_two(exponent: int) -> list[float]:
     """Return factors whose product is ``2**exponent``, none of which overflows."""
+    if abs(exponent) < 1000:
+        return [math.ldexp(1.0, exponent)] if exponent else []
     half = exponent // 2
-    return [math.ldexp(1.0, e) for e in (half, exponent - half) if e]
+    return [math.ldexp(1.0, half), math.ldexp(1.0, exponent - half)]

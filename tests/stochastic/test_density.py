@@ -214,7 +214,7 @@ def test_copies_without_reorthogonalisation_share_the_weight_of_their_eigenvalue
 
 
 def test_without_reorthogonalisation_memory_does_not_depend_on_the_steps():
-    """Two vectors per probe are kept and one is made; the product's argument, and the operator's own copy, come on top."""
+    """Two vectors per probe are kept and one is made; a product's argument and the operator's result come on top."""
     n, b, peaks = 200_000, 4, []
     spectrum = np.linspace(0, 1, n)
 
