@@ -29,7 +29,7 @@ $(VENV)/.dev: $(VENV)/.base pyproject.toml
 # What the benchmark compares with, in an environment of its own
 $(PEERS)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --editable . torch==2.13.0 jax curvlinops-for-pytorch pyhessian
+	$(PEERS)/bin/python -m pip install --quiet --editable . torch==2.13.0 jax matfree curvlinops-for-pytorch pyhessian
 	@touch $@
 
 demo: $(VENV)/.demo  ## The Hessian spectrum of a trained net, next to the exact one: a table, demo.h5 and demo.png
@@ -52,9 +52,10 @@ types: $(VENV)/.dev  ## Types, mypy strict
 # As every tool finds the machine by itself: no limits on threads or kernels from outside
 BENCH := env -u OMP_NUM_THREADS -u MKL_NUM_THREADS -u OPENBLAS_NUM_THREADS -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
-bench: $(PEERS)/.ready  ## Speed against the machine's matrix product, and against torch, JAX, curvlinops, PyHessian; writes bench.h5
+bench: $(PEERS)/.ready  ## Speed against the machine's matrix product, and against torch, JAX, matfree, curvlinops, PyHessian; writes bench.h5
 	$(BENCH) $(PEERS)/bin/python experiments/bench_products.py
 	$(BENCH) $(PEERS)/bin/python experiments/bench_peers.py
+	$(BENCH) $(PEERS)/bin/python experiments/bench_density.py
 
 wheel: $(VENV)/.base  ## Build the wheel, install it into a clean environment and run the tests outside of the tree
 	rm -rf dist build .venv-wheel

@@ -38,6 +38,7 @@ _HOME = {
     "outer_product_inverse": "exact",
     "Status": "results",
     "Tridiagonalization": "results",
+    "ChebyshevDensity": "results",
     "EigenResult": "results",
     "SolveResult": "results",
     "BlockSolveResult": "results",
@@ -61,6 +62,7 @@ _HOME = {
     "eigenvalue_count": "stochastic",
     "trace_function": "stochastic",
     "NonPositiveSpectrumError": "stochastic",
+    "kernel_polynomial_density": "stochastic",
     "spectral_density": "stochastic",
     "ResultStore": "storage",
     "load_network": "storage",
@@ -70,6 +72,7 @@ _HOME = {
 __all__ = [
     "ApproximationReport",
     "BlockSolveResult",
+    "ChebyshevDensity",
     "DiagonalEstimate",
     "EigenResult",
     "EmpiricalFisherOperator",
@@ -110,6 +113,7 @@ __all__ = [
     "hessian_matrix",
     "hessian_trace",
     "input_hessian",
+    "kernel_polynomial_density",
     "lanczos",
     "load_data",
     "load_network",
@@ -160,6 +164,7 @@ if TYPE_CHECKING:
     )
     from krylovh.results import (
         BlockSolveResult,
+        ChebyshevDensity,
         DiagonalEstimate,
         EigenResult,
         Estimate,
@@ -175,6 +180,7 @@ if TYPE_CHECKING:
         effective_dimension,
         eigenvalue_count,
         frobenius_norm,
+        kernel_polynomial_density,
         logdet,
         participation_ratio,
         spectral_density,

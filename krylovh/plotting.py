@@ -30,6 +30,8 @@ def plot_density(
 ) -> "Axes":
     """Draw the smoothed density with its standard error over probes, on a logarithmic ordinate.
 
+    Eigenvalues that were deflated are not smoothed into the curve but stand apart, each as high as one eigenvalue.
+
     Parameters
     ----------
     density : SpectralDensity
@@ -57,7 +59,8 @@ def plot_density(
     ax = _axes(ax)
     grid = density.grid(1200, scale=scale)
     x = _coordinate(grid, scale, density)
-    mean, error = density.density(grid, scale=scale), density.density_error(grid, scale=scale)
+    mean = density.density(grid, scale=scale, outliers=False)
+    error = density.density_error(grid, scale=scale)
     floor = 0.2 * _peak_of_one_eigenvalue(density, scale)
     ax.fill_between(x, np.maximum(mean - error, floor), np.maximum(mean + error, floor), color=BLUE, alpha=0.3, lw=0)
     ax.plot(x, np.maximum(mean, floor), color=BLUE, lw=1.6, label="stochastic Lanczos ± standard error")
@@ -69,6 +72,12 @@ def plot_density(
         low, high = (_coordinate(np.array([v]), scale, density)[0] for v in density.support)
         smoothed = _smoothed(truth, grid, scale, density, (high - low) / 100)
         ax.plot(x, np.maximum(smoothed, floor), color="black", lw=1.0, ls="--", label="exact spectrum")
+    if density.outliers is not None and density.outliers.size:
+        places, peak = _coordinate(density.outliers, scale, density), _peak_of_one_eigenvalue(density, scale)
+        ax.vlines(places, floor, peak, color=VERMILION, lw=1.2)
+        ax.plot(
+            places, np.full(len(places), peak), "o", color=VERMILION, ms=4, label=f"{len(places)} deflated outliers"
+        )
     if outliers is not None:
         marks = _coordinate(np.asarray(outliers, dtype=np.float64), scale, density)
         label = f"{len(marks)} eigenpairs (Lanczos)"

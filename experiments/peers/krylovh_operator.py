@@ -7,7 +7,7 @@ import krylovh
 from krylovh import HessianOperator, Network, Objective
 from krylovh.threads import thread_info
 
-from .problem import Candidate
+from .problem import Candidate, moments
 
 
 def facts():
@@ -40,6 +40,28 @@ def hessians(problem):
     return {
         "hessian_matrix": Candidate(lambda: krylovh.hessian_matrix(objective)),
         "gemm": Candidate(lambda: gemm(1.0, A, B)),
+    }
+
+
+def densities(problem, num_probes, num_steps):
+    """Spectral densities, and the products that they need."""
+    operator = HessianOperator(objective_of(problem))
+    V = problem.vectors(num_probes).T
+    options = {"num_probes": num_probes, "num_steps": num_steps, "rng": 0}
+
+    def density(mode):
+        return lambda: krylovh.spectral_density(operator, reorthogonalize=mode, **options)
+
+    def rules(density):
+        return moments((density.nodes, density.weights))
+
+    def products():
+        for _ in range(num_steps):
+            product = operator.matmat(V)
+        return product
+
+    return {mode: Candidate(density(mode), rules) for mode in ("partial", "full", "none")} | {
+        "products": Candidate(products, np.transpose)
     }
 
 

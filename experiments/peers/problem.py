@@ -57,6 +57,12 @@ class Candidate(NamedTuple):
     rows: Callable[[Any], np.ndarray] = np.asarray
 
 
+def moments(rules):
+    """Return the first four moments of quadrature rules, nodes and weights (k, m) each, averaged over the k rules."""
+    nodes, weights = (np.asarray(array, np.float64) for array in rules)
+    return np.array([(weights * nodes**power).sum(axis=1).mean() for power in range(4)])
+
+
 def matrix_by_chunks(num_parameters, dtype, ways, sizes=(32, 128)):
     """Write a matrix in chunks of rows, in the way and with the size of chunk that were fastest on one chunk.
 

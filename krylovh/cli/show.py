@@ -123,7 +123,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Estimate):
         return {field: _plain(getattr(value, field)) for field in value.__dataclass_fields__}
     if isinstance(value, SpectralDensity):
-        fields = ("nodes", "weights", "dimension", "num_products", "seed", "status")
+        fields = ("nodes", "weights", "outliers", "dimension", "num_products", "seed", "status")
         return {field: _plain(getattr(value, field)) for field in fields}
     if isinstance(value, np.ndarray):
         return [_plain(entry) for entry in value.tolist()]

@@ -9,6 +9,8 @@ Daniel, Gragg, Kaufman and Stewart (1976), Reorthogonalization and stable algori
 factorization.  Parlett, The Symmetric Eigenvalue Problem, 6.9 (with Kahan).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,15 +21,15 @@ Array = NDArray[np.float64]
 __all__ = ["fresh_direction", "orthogonalize"]
 
 
-def orthogonalize(Q: Array, w: Array) -> tuple[Array, float]:
+def orthogonalize(Q: NDArray[Any], w: Array) -> tuple[Array, float]:
     """Replace ``w`` by ``w - Q Q'w`` in place.
 
     Parameters
     ----------
     Q : ndarray, shape (n, m)
-        Orthonormal columns.
+        Orthonormal columns, in float64 or float32; the result is as orthogonal as their dtype allows.
     w : ndarray, shape (n,)
-        Overwritten.
+        In float64; overwritten.
 
     Returns
     -------
@@ -48,7 +50,7 @@ def orthogonalize(Q: Array, w: Array) -> tuple[Array, float]:
     norm = float(np.linalg.norm(w))
     with one_blas_thread(Q.nbytes):
         for _ in range(3):
-            part = Q.T @ w
+            part = Q.T @ w.astype(Q.dtype, copy=False)
             w -= Q @ part
             coefficients += part
             before, norm = norm, float(np.linalg.norm(w))

@@ -5,6 +5,7 @@ says how it ended, and the partial result is there in any case.  ``num_products`
 operator to one vector, those of verification included.
 """
 
+from krylovh.results.chebyshev import ChebyshevDensity
 from krylovh.results.density import Scale, SpectralDensity, signed_log
 from krylovh.results.eigen import EigenResult, Tridiagonalization
 from krylovh.results.estimate import DiagonalEstimate, Estimate
@@ -13,6 +14,7 @@ from krylovh.results.status import Status
 
 __all__ = [
     "BlockSolveResult",
+    "ChebyshevDensity",
     "DiagonalEstimate",
     "EigenResult",
     "Estimate",

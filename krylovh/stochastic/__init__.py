@@ -1,5 +1,6 @@
 """Estimates from random probes; they see a symmetric ``LinearOperator``, never a network."""
 
+from krylovh.stochastic.chebyshev import kernel_polynomial_density
 from krylovh.stochastic.counts import condition_number, effective_dimension, eigenvalue_count
 from krylovh.stochastic.density import spectral_density
 from krylovh.stochastic.diagonal import diagonal
@@ -15,6 +16,7 @@ __all__ = [
     "effective_dimension",
     "eigenvalue_count",
     "frobenius_norm",
+    "kernel_polynomial_density",
     "logdet",
     "participation_ratio",
     "spectral_density",

@@ -15,15 +15,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.blas import one_blas_thread
 from krylovh.checks import whole_number
 from krylovh.krylov.lockstep import LockstepLanczos
 from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct, SymmetricOperator, resolve_seed
 from krylovh.progress import Progress, reporting
-from krylovh.results import SpectralDensity, Status
+from krylovh.results import EigenResult, SpectralDensity, Status
+from krylovh.stochastic.outliers import known_eigenpairs, perturbation_bound
 from krylovh.stochastic.probes import probe_block
 
 Array = NDArray[np.float64]
-Reorthogonalize = Literal["full", "none"]
+Reorthogonalize = Literal["partial", "full", "none"]
 
 #: Largest size in bytes of the Lanczos bases that are held at one time.
 BASIS_BYTES = 2**30
@@ -37,7 +39,8 @@ def spectral_density(
     num_probes: int = 10,
     num_steps: int | None = None,
     rng: int | np.random.Generator | None = None,
-    reorthogonalize: Reorthogonalize = "full",
+    outliers: EigenResult | None = None,
+    reorthogonalize: Reorthogonalize = "partial",
     block_size: int | None = None,
     max_products: int | None = None,
     max_seconds: float | None = None,
@@ -52,15 +55,21 @@ def spectral_density(
     num_probes : int
         Random start vectors, uniform on the sphere; at least 1.
     num_steps : int, optional
-        Lanczos steps per probe, in [1, n]; by default 90, or n if that is less.
+        Lanczos steps per probe, in [1, n - k] with k outliers; by default 90, or the largest number if that is less.
     rng : int, numpy.random.Generator or None
         Seed of the probes.
-    reorthogonalize : {"full", "none"}
-        "none" keeps three vectors per probe instead of ``num_steps``.  Copies of converged eigenvalues then appear
-        among the nodes and share their weight, so that the measure stays right, but fewer nodes are left for the rest.
+    outliers : EigenResult, optional
+        Eigenpairs from :func:`~krylovh.eigsh`.  The probes are kept orthogonal to them, so that all nodes go to the
+        rest of the spectrum, and each pair enters with its exact weight ``1/n``.  One product per pair is spent on its
+        residual with this operator, from which ``outlier_error`` of the result is computed.
+    reorthogonalize : {"partial", "full", "none"}
+        "partial" orthogonalises a vector only where the inner products with earlier ones have grown to the square root
+        of machine epsilon, which is as good as "full" for nodes and weights, and cheaper.  "none" keeps two vectors per
+        probe instead of ``num_steps``.  Copies of converged eigenvalues then appear among the nodes and share their
+        weight, so that the measure stays right, but fewer nodes are left for the rest.
     block_size : int, optional
-        Probes that run together, by default all.  With "full" it is reduced until the bases fit into ``BASIS_BYTES``
-        (1 GiB), or to one.  The result does not depend on it beyond rounding.
+        Probes that run together, by default all.  It is reduced until the bases fit into ``BASIS_BYTES`` (1 GiB), or to
+        one, except with "none".  The result does not depend on it beyond rounding.
     max_products : int, optional
         Products to spend at most.  If it is less than ``num_probes * num_steps``, all probes take fewer steps; if it is
         less than ``num_probes``, there are fewer probes.
@@ -91,6 +100,15 @@ def spectral_density(
 
     Examples
     --------
+    With the eigenvalues far out deflated, the nodes are left to the rest.
+
+    >>> from krylovh import eigsh
+    >>> A = np.diag(np.concatenate([np.linspace(0, 1, 297), [50.0, 60.0, 70.0]]))
+    >>> result = spectral_density(A, num_steps=20, rng=0, outliers=eigsh(A, 3, rng=0))
+    >>> print(result)  # doctest: +NORMALIZE_WHITESPACE
+    spectral density of order 300: 3 outliers, 10 probes, 200 nodes in [0.0001692, 0.9998], converged, 203 products,
+    seed 0
+
     A quarter of the eigenvalues of this matrix are 5, the others lie evenly between 1 and 2.
 
     >>> A = np.diag(np.concatenate([np.linspace(1, 2, 300), np.full(100, 5.0)]))
@@ -107,32 +125,40 @@ def spectral_density(
     n = operator.n
     if n == 0:
         raise ValueError("A must have at least one row, got shape (0, 0)")
+    known, X = known_eigenpairs(outliers, n)
+    bulk = n - known.size
     num_probes = whole_number("num_probes", num_probes, 1)
-    num_steps = min(90, n) if num_steps is None else whole_number("num_steps", num_steps, 1, n)
+    num_steps = min(90, bulk) if num_steps is None else whole_number("num_steps", num_steps, 1, bulk)
     if reorthogonalize not in get_args(Reorthogonalize):
         raise ValueError(f"reorthogonalize must be one of {get_args(Reorthogonalize)}, got {reorthogonalize!r}")
-    full = reorthogonalize == "full"
-    probes, steps = _within_budget(num_probes, num_steps, max_products)
+    keeps_basis, level = reorthogonalize != "none", 0.0 if reorthogonalize == "full" else None
+    probes, steps = _within_budget(num_probes, num_steps, max_products, known.size)
     group = num_probes if block_size is None else whole_number("block_size", block_size, 1)
-    if full:
-        group = max(1, min(group, BASIS_BYTES // (8 * n * num_steps)))
+    if keeps_basis:
+        group = max(1, min(group, BASIS_BYTES // (operator.dtype.itemsize * n * num_steps)))
+    group = -(-probes // max(1, -(-probes // group))) or 1  # groups of equal size
     seed = resolve_seed(rng)
 
     nodes, weights = np.full((2, probes, num_steps), np.nan)
     exact = np.zeros(probes, dtype=bool)
-    accuracy = 0.0
+    accuracy, outlier_error = 0.0, np.inf if known.size else 0.0
     status = Status.CONVERGED
     with reporting(progress, "spectral density") as report:
         try:
+            outlier_error = perturbation_bound(operator, known, X)
             for first in range(0, probes, group):
                 rows = slice(first, min(first + group, probes))
                 V = probe_block(n, first, rows.stop - first, seed=seed, purpose="density", distribution="sphere")
-                processes = LockstepLanczos(operator, V, steps, reorthogonalize=full)
+                if known.size:
+                    V -= X @ (X.T @ V)
+                    V /= np.linalg.norm(V, axis=0)  # uniform on the sphere of the complement
+                processes = LockstepLanczos(operator, V, steps, reorthogonalize=keeps_basis, level=level, deflated=X)
+                del V  # it is in the basis
                 accuracy = 6 * processes.tolerance  # a residual within the tolerance moves a node by less
                 try:
                     while processes.active.size:
                         processes.step()
-                        report(first * steps + len(V.T) * int(processes.steps.max()), probes * steps)
+                        report(first * steps + (rows.stop - first) * int(processes.steps.max()), probes * steps)
                 finally:  # an interrupted group leaves the steps it finished
                     _read_rules(processes, nodes[rows], weights[rows])
                     exact[rows] = processes.invariant
@@ -146,7 +172,11 @@ def spectral_density(
     if status is Status.CONVERGED and cut_short:
         status = Status.BUDGET
     kept = ~np.isnan(nodes[:, 0])
-    return SpectralDensity(nodes[kept], weights[kept], n, operator.num_products, seed, status, exact[kept], accuracy)
+    weights *= bulk / n
+    return SpectralDensity(
+        nodes[kept], weights[kept], n, operator.num_products, seed, status, exact[kept], accuracy,
+        None if outliers is None else np.sort(known), outlier_error,
+    )  # fmt: skip
 
 
 def gauss_rule(alphas: Array, betas: Array) -> tuple[Array, Array]:
@@ -170,7 +200,8 @@ def gauss_rule(alphas: Array, betas: Array) -> tuple[Array, Array]:
     >>> nodes.round(12), weights.round(12)
     (array([-1.,  1.]), array([0.5, 0.5]))
     """
-    nodes, vectors = np.linalg.eigh(np.diag(alphas) + np.diag(betas, -1))  # reads the lower triangle
+    with one_blas_thread():
+        nodes, vectors = np.linalg.eigh(np.diag(alphas) + np.diag(betas, -1))  # reads the lower triangle
     return nodes, vectors[0] ** 2
 
 
@@ -182,10 +213,10 @@ def _read_rules(processes: LockstepLanczos, nodes: Array, weights: Array) -> Non
             nodes[i, :m] = np.ldexp(theta, processes.exponent)
 
 
-def _within_budget(num_probes: int, num_steps: int, max_products: int | None) -> tuple[int, int]:
+def _within_budget(num_probes: int, num_steps: int, max_products: int | None, spent: int) -> tuple[int, int]:
     """Return how many probes take how many steps: as deep as the budget allows, all alike."""
     if max_products is None:
         return num_probes, num_steps
-    budget = whole_number("max_products", max_products, 0)
+    budget = max(0, whole_number("max_products", max_products, 0) - spent)
     probes = min(num_probes, budget)
     return probes, min(num_steps, budget // max(probes, 1))

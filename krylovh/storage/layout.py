@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from krylovh.results import (
     BlockSolveResult,
+    ChebyshevDensity,
     DiagonalEstimate,
     EigenResult,
     Estimate,
@@ -113,7 +114,11 @@ register(
         "converged": ("eigenpair",),
     },
 )
-register(SpectralDensity, {"nodes": ("probe", "step"), "weights": ("probe", "step"), "exact": ("probe",)})
+register(
+    SpectralDensity,
+    {"nodes": ("probe", "step"), "weights": ("probe", "step"), "exact": ("probe",), "outliers": ("outlier",)},
+)
+register(ChebyshevDensity, {"moments": ("probe", "moment")})
 register(
     Tridiagonalization,
     {"alphas": ("step",), "betas": ("coupling",), "Q": ("parameter", "step"), "residual": ("parameter",)},

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import LinearOperator
 
+from krylovh.krylov import lockstep
 from krylovh.krylov.lockstep import LockstepLanczos
+from krylovh.krylov.orthogonalize import orthogonalize
 from krylovh.krylov.symmetric import SymmetricOperator
 
 EPS = np.finfo(np.float64).eps
@@ -36,11 +38,19 @@ SPECTRA = {
 }
 
 
+def rule(processes, i):
+    """Return nodes and weights of process i."""
+    m = processes.steps[i]
+    alphas, betas = processes.alphas[i, :m], processes.betas[i, : m - 1]
+    nodes, vectors = np.linalg.eigh(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))
+    return np.ldexp(nodes, processes.exponent), vectors[0] ** 2
+
+
 @pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTRA.keys())
 def test_every_process_is_a_lanczos_factorisation(spectrum):
     """``A Q = Q T + r e_m'``, ``Q'Q = I`` and ``|r| = beta_m``."""
     A, V = np.diag(spectrum), unit_columns(60, 3)
-    processes = run(A, V, 40)
+    processes = run(A, V, 40, level=0.0)
     for i, m in enumerate(processes.steps):
         Q = processes._basis[i, :m].T
         alphas, betas = (np.ldexp(x[i, :m], processes.exponent) for x in (processes.alphas, processes.betas))
@@ -51,6 +61,59 @@ def test_every_process_is_a_lanczos_factorisation(spectrum):
         assert np.abs(R[:, :-1]).max(initial=0.0) <= bound
         assert abs(np.linalg.norm(R[:, -1]) - betas[-1]) <= bound
         np.testing.assert_array_equal(Q[:, 0], V[:, i])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTRA.keys())
+def test_a_semiorthogonal_basis_gives_the_moments_of_an_orthonormal_one(spectrum, dtype):
+    """Inner products stay below the root of machine epsilon, moments v'T_k(A)v are right to machine epsilon (Simon).
+
+    T itself may differ: what the last steps see of a nearly invariant space is rounding.
+    """
+    V = unit_columns(60, 3)
+    processes = run(np.diag(spectrum).astype(dtype), V, 40)
+    eps, radius = float(np.finfo(dtype).eps), np.abs(spectrum).max()
+    for i, m in enumerate(processes.steps):
+        Q = processes._basis[i, :m].astype(np.float64)
+        assert np.abs(Q @ Q.T - np.eye(m)).max() <= 2 * np.sqrt(eps)
+        nodes, weights = rule(processes, i)
+        angles, exact = np.arccos(np.clip(nodes / radius, -1, 1)), np.arccos(spectrum / radius)
+        for k in range(2 * m):
+            expected = np.cos(k * exact) @ V[:, i] ** 2
+            assert np.cos(k * angles) @ weights == pytest.approx(expected, abs=50 * (k + 1) * eps)
+
+
+def count_of_orthogonalisations(monkeypatch):
+    calls = []
+    monkeypatch.setattr(lockstep, "orthogonalize", lambda Q, w: calls.append(Q.shape[1]) or orthogonalize(Q, w))
+    return calls
+
+
+def test_few_vectors_are_orthogonalised(monkeypatch):
+    """Without a converged Ritz value none; on a spectrum with outliers two after each that converges."""
+    calls = count_of_orthogonalisations(monkeypatch)
+    run(np.diag(np.linspace(-1, 1, 1000)), unit_columns(1000, 1), 30)
+    assert not calls
+    spectrum = np.concatenate([np.linspace(0, 1, 990), np.linspace(2, 20, 10)])
+    run(np.diag(spectrum), unit_columns(1000, 1), 90)
+    assert 4 <= len(calls) <= 40
+    calls.clear()
+    run(np.diag(spectrum), unit_columns(1000, 1), 90, level=0.0)
+    assert calls == list(range(1, 91))
+
+
+@pytest.mark.parametrize("noise", [1e-12, 1e-8, 1e-4])
+def test_noise_in_the_products_is_noticed_and_the_basis_stays_semiorthogonal(noise):
+    spectrum = np.concatenate([np.linspace(0, 1, 290), np.linspace(2, 20, 10)])
+    rng = np.random.default_rng(0)
+    noisy = LinearOperator(
+        (300, 300),
+        matvec=lambda v: spectrum * v.ravel() + noise * np.linalg.norm(spectrum * v.ravel()) * rng.uniform(-1, 1, 300),
+        dtype=np.float64,
+    )
+    processes = run(noisy, unit_columns(300, 2), 90)
+    for Q in processes._basis:
+        assert np.abs(Q @ Q.T - np.eye(90)).max() <= 1e-6
 
 
 def test_processes_do_not_see_each_other():

@@ -4,6 +4,7 @@ The checkers know the eigenvalues and the probe vectors and share nothing else w
 a probe is computed from its squared components, moments in extended precision.
 """
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,10 @@ import pytest
 from scipy.sparse.linalg import LinearOperator
 from scipy.stats import wasserstein_distance
 
-from krylovh import Status, spectral_density
+from krylovh import HessianOperator, Objective, Status, eigsh, hessian_matrix, spectral_density
+from krylovh.cli.demo import digits_objective
+from krylovh.krylov.lockstep import LockstepLanczos
+from krylovh.krylov.symmetric import SymmetricOperator
 from krylovh.stochastic import density as density_chapter
 from krylovh.stochastic.probes import probe_block
 
@@ -125,7 +129,7 @@ def test_an_invariant_space_ends_a_probe_with_the_exact_rule(spectrum, distinct,
     assert (np.abs(result.weights[:, :d].mean(axis=0) - share) <= 4 * deviation + 1e-12).all()
 
 
-@pytest.mark.parametrize("mode", ["full", "none"])
+@pytest.mark.parametrize("mode", ["partial", "none"])
 @pytest.mark.parametrize("name", SPECTRA)
 def test_the_measure_of_a_probe_lies_between_the_bounds_of_its_rule(name, mode):
     """The band without its part for sampling (an operator of infinite order has none) is a theorem, not a guess."""
@@ -153,7 +157,7 @@ def covers(result, spectrum, confidence):
 
 
 @pytest.mark.parametrize("name", ["wishart", "five values", "trained net", "outlier"])
-@pytest.mark.parametrize("mode", ["full", "none"])
+@pytest.mark.parametrize("mode", ["partial", "none"])
 def test_the_band_covers_the_whole_cumulative_spectrum(name, mode):
     spectrum = np.sort(SPECTRA[name])
     hits = [
@@ -209,6 +213,69 @@ def test_copies_without_reorthogonalisation_share_the_weight_of_their_eigenvalue
             assert distance <= 1e-10 * 100
 
 
+def test_without_reorthogonalisation_memory_does_not_depend_on_the_steps():
+    """Two vectors per probe are kept and one is made; a product's argument and the operator's result come on top."""
+    n, b, peaks = 200_000, 4, []
+    spectrum = np.linspace(0, 1, n)
+
+    def matmat(V):
+        return (spectrum * V.T).T
+
+    A = LinearOperator((n, n), matvec=lambda v: spectrum * v, matmat=matmat, dtype=np.float64)
+    for num_steps in (5, 40):
+        tracemalloc.start()
+        spectral_density(A, num_probes=b, num_steps=num_steps, rng=0, reorthogonalize="none")
+        peaks.append(tracemalloc.get_traced_memory()[1] / (8 * n * b))
+        tracemalloc.stop()
+    assert max(peaks) <= 5.1
+    assert abs(peaks[1] - peaks[0]) <= 0.1
+    held = LockstepLanczos(
+        SymmetricOperator(A), probe_block(n, 0, b, seed=0, purpose="density"), 40, reorthogonalize=False
+    )
+    assert held._basis.nbytes == 2 * 8 * n * b
+
+
+@pytest.mark.parametrize("rho", [0.65, 0.8, 0.9])
+def test_copies_leave_the_wasserstein_distance_within_its_bound(rho):
+    """Strakos' spectra with plain Lanczos, and with semiorthogonal bases: the distance is that of the probes."""
+    spectrum = np.repeat(strakos(rho), 8)
+    for mode in ("none", "partial"):
+        within = []
+        for seed in range(30):
+            result = spectral_density(np.diag(spectrum), num_probes=3, num_steps=60, rng=seed, reorthogonalize=mode)
+            kept = ~np.isnan(result.nodes)
+            distance = wasserstein_distance(result.nodes[kept], spectrum, result.weights[kept])
+            within.append(distance <= result.wasserstein_bound())
+            assert distance <= 0.1 * np.ptp(spectrum)
+        assert np.mean(within) >= 0.95
+
+
+@pytest.mark.parametrize(("name", "slack"), [("wishart", 12), ("uniform", 12), ("trained net", 60)])
+@pytest.mark.parametrize("num_steps", [4, 40])
+def test_the_wasserstein_distance_is_within_its_bound_and_not_far_below(name, slack, num_steps):
+    spectrum = np.sort(SPECTRA[name])
+    bounds, distances = [], []
+    for seed in range(40):
+        result = spectral_density(np.diag(spectrum), num_probes=4, num_steps=num_steps, rng=seed)
+        bounds.append(result.wasserstein_bound(bounds=(spectrum[0], spectrum[-1])))
+        distances.append(wasserstein_distance(result.nodes.ravel(), spectrum, result.weights.ravel()))
+        assert result.wasserstein_bound(bounds=(spectrum[0], spectrum[-1]), sampling="guaranteed") >= bounds[-1]
+    assert np.mean(np.array(distances) <= bounds) >= 0.95
+    assert np.median(bounds) <= slack * np.median(distances)
+
+
+def test_the_bound_of_exact_rules_is_that_of_sampling_alone():
+    """At full depth the integral of a constant: the margin times the width."""
+    spectrum = np.linspace(-1, 1, 60)
+    result = spectral_density(np.diag(spectrum), num_probes=2, num_steps=60, rng=0)
+    assert result.exact.all()
+    margin = np.sqrt(np.log(2 * 60 / 0.1) / (62 * 2))
+    lower, upper = result.band([0.01], confidence=0.9, sampling="guaranteed")
+    assert upper[0] - lower[0] == pytest.approx(2 * margin, abs=1e-12)
+    bound = result.wasserstein_bound(confidence=0.9, sampling="guaranteed")
+    assert bound == pytest.approx(2 * margin, rel=1e-9)
+
+
 def test_the_mass_at_zero_of_an_underdetermined_regression():
     """``X'X/N`` of rank 40 and order 100: mass 0.6 at zero, with the standard deviation of the Beta law.
 
@@ -237,7 +304,7 @@ def test_steps_and_probes_for_a_given_wasserstein_distance():
     assert np.mean(np.array(distances) <= t * width) >= 1 - eta
 
 
-@pytest.mark.parametrize("mode", ["full", "none"])
+@pytest.mark.parametrize("mode", ["partial", "none"])
 def test_the_block_size_does_not_matter(mode, monkeypatch):
     A = reflected(SPECTRA["uniform"])
     options = {"num_probes": 7, "num_steps": 12, "rng": 5, "reorthogonalize": mode}
@@ -268,7 +335,7 @@ def test_the_bases_that_are_held_stay_within_the_limit(monkeypatch):
     assert widths == [8] * 10
 
 
-@pytest.mark.parametrize("mode", ["full", "none"])
+@pytest.mark.parametrize("mode", ["partial", "none"])
 @pytest.mark.parametrize("power", [-980, -300, 1, 53, 980])
 @pytest.mark.parametrize("name", ["uniform", "five values", "trained net"])
 def test_powers_of_two_scale_nodes_exactly_and_change_no_count(name, power, mode):
@@ -327,7 +394,7 @@ def failing(at, failure, spectrum):
     return LinearOperator((n, n), matvec=lambda v: spectrum * v, matmat=matmat, dtype=np.float64)
 
 
-@pytest.mark.parametrize("mode", ["full", "none"])
+@pytest.mark.parametrize("mode", ["partial", "none"])
 @pytest.mark.parametrize(("failure", "status"), [(KeyboardInterrupt(), Status.INTERRUPTED), (np.nan, Status.NONFINITE)])
 def test_finished_steps_are_kept_as_right_rules(failure, status, mode):
     """The second group of two probes is stopped in its fourth step, the third never starts."""
@@ -397,7 +464,11 @@ def test_progress_ends_at_the_total():
         ({"max_products": -1}, ValueError, "max_products must be at least 0, got -1"),
         ({"max_products": 10.5}, TypeError, "max_products must be an integer, at least 0, got 10.5"),
         ({"max_seconds": -1}, ValueError, "max_seconds must be at least 0, got -1"),
-        ({"reorthogonalize": True}, ValueError, r"reorthogonalize must be one of \('full', 'none'\), got True"),
+        (
+            {"reorthogonalize": True},
+            ValueError,
+            r"reorthogonalize must be one of \('partial', 'full', 'none'\), got True",
+        ),
         ({"rng": "0"}, ValueError, "rng must be"),
     ],
 )
@@ -426,3 +497,24 @@ def test_noise_in_the_products_is_no_asymmetry_and_stays_in_the_budget():
     result = spectral_density(noisy, num_probes=4, num_steps=10, max_products=40, rng=0)
     assert result.num_products <= 40
     assert np.nanmax(result.nodes) == pytest.approx(99, rel=5e-3)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_exact_cumulative_spectrum_of_a_trained_net_is_inside_of_the_band(dtype):
+    """A 64-32-32-10 net trained on digits; all 3,466 eigenvalues from LAPACK."""
+    objective = digits_objective()
+    spectrum = np.linalg.eigvalsh(hessian_matrix(objective))
+    if dtype == np.float32:
+        data, options = (objective.X, objective.y), {"loss": "softmax_cross_entropy", "l2": objective.l2}
+        objective = Objective(objective.net, *data, **options, dtype=np.float32)
+    H = HessianOperator(objective)
+    known = eigsh(H, 10, rng=0, tol=1e-4)
+    for options in ({}, {"reorthogonalize": "none"}, {"outliers": known}):
+        result = spectral_density(H, num_probes=10, num_steps=90, rng=0, **options)
+        assert covers(result, spectrum, 0.95)
+        mass = result.nodes, result.weights
+        if "outliers" in options:
+            mass = [np.append(a, b) for a, b in zip(mass, (known.eigenvalues, np.full(10, 10 / 3466)), strict=True)]
+        distance = wasserstein_distance(mass[0].ravel(), spectrum, mass[1].ravel())
+        assert distance <= result.wasserstein_bound()

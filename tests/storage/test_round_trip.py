@@ -12,6 +12,7 @@ import xarray
 
 from krylovh import (
     BlockSolveResult,
+    ChebyshevDensity,
     DiagonalEstimate,
     EigenResult,
     Estimate,
@@ -21,7 +22,7 @@ from krylovh import (
     Status,
     Tridiagonalization,
 )
-from krylovh.storage.layout import register
+from krylovh.storage.layout import from_record, register, to_record
 
 NAN_WITH_PAYLOAD = np.array([0x7FF80000DEADBEEF, 0xFFF8000000000001], np.uint64).view(np.float64)
 ODD_VALUES = np.array([*NAN_WITH_PAYLOAD, -0.0, 5e-324, np.inf, -1e308])
@@ -46,6 +47,13 @@ RESULTS = {
     "diagonal": DiagonalEstimate(*np.ones((4, 3)), True, 30, 2**100, Status.BUDGET, "xdiag"),
     "density": SpectralDensity(np.array([[1.0, np.nan]]), np.array([[1.0, np.nan]]), 9, 2, 0, Status.CONVERGED),
     "exact density": SpectralDensity(np.ones((2, 1)), np.ones((2, 1)), 9, 2, 0, Status.CONVERGED, np.ones(2, bool)),
+    "deflated density": SpectralDensity(
+        np.ones((2, 1)), np.full((2, 1), 7 / 9), 9, 2, 0, Status.CONVERGED, np.ones(2, bool), 1e-7, np.arange(2.0), 1e-9
+    ),
+    "density without outliers": SpectralDensity(
+        np.ones((2, 1)), np.ones((2, 1)), 9, 2, 0, Status.BUDGET, None, 0.0, np.empty(0), np.inf
+    ),
+    "moments": ChebyshevDensity(np.array([[1.0, 0.5, np.nan]]), (-1.0, 2.0), 9, 2, 0, Status.BUDGET),
     "lanczos": Tridiagonalization(np.ones(2), np.ones(1), np.eye(4, 2), np.zeros(4), 0.0, 2, Status.BREAKDOWN),
     "without Q": Tridiagonalization(np.ones(1), np.ones(0), None, np.zeros(4), 0.5, 1, Status.CONVERGED),
     "solution": SolveResult(ODD_VALUES, Status.BOUNDARY, 0.5, np.nan, 1, 3, None, np.ones(2), 1e-6, "cg"),
@@ -119,6 +127,16 @@ def test_memory_layout_does_not_matter_and_inputs_are_not_touched(store, tmp_pat
 def test_several_arrays_under_one_name(store):
     store.save("curve", {"x": np.arange(3.0), "y": np.ones(3)}, dimensions={"x": ("point",), "y": ("point",)})
     assert {k: v.tolist() for k, v in store.load("curve").items()} == {"x": [0, 1, 2], "y": [1, 1, 1]}
+
+
+def test_a_density_from_before_there_were_outliers_is_read():
+    record = to_record(RESULTS["exact density"])
+    attributes = {name: value for name, value in record.attributes.items() if name != "outlier_error"}
+    old = dataclasses.replace(record, attributes=attributes, absent=())
+    loaded = from_record(old)
+    assert loaded.outliers is None
+    np.testing.assert_array_equal(loaded.cumulative([0.0, 1.0]), [0.0, 1.0])
+    assert loaded.outlier_error == 0.0
 
 
 def test_a_new_class_needs_one_line(store):
