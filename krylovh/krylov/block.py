@@ -119,17 +119,17 @@ class BlockLanczosFactorization:
     @property
     def invariant(self) -> bool:
         """Whether the space is invariant to rounding, so that nothing says where to go."""
-        return self.Q.shape[1] == 0
+        return bool(self.Q.shape[1] == 0)
 
     @property
     def complete(self) -> bool:
         """Whether there is no direction left: V and X span the whole space."""
-        return self.num_locked + self.size == self.n
+        return bool(self.num_locked + self.size == self.n)
 
     @property
     def full(self) -> bool:
         """Whether there is no room for another step."""
-        return self.size + max(self.Q.shape[1], 1) > self.capacity
+        return bool(self.size + max(self.Q.shape[1], 1) > self.capacity)
 
     def extend(self) -> None:
         """Append the next block to the basis; as many products as it has columns."""

@@ -1,12 +1,16 @@
 """Approximate eigenpairs that carry their products, so that every residual is the true one.
 
-With ``A X`` at hand a Rayleigh-Ritz step and all residuals ``|A x - theta x|`` cost no further product.
+With ``A X`` at hand a Rayleigh-Ritz step and all residuals ``|A x - theta x|`` cost no further product.  ``A X`` itself
+need not cost k products where it follows from others: one new product, with a random combination of the vectors, shows
+how far it is from the truth.
 
 References
 ----------
 Parlett, The Symmetric Eigenvalue Problem, 11.3 and 11.4.
+Freivalds (1979), Fast probabilistic algorithms: checking a product of matrices by a random vector.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +18,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-__all__ = ["Pairs", "rayleigh_ritz"]
+__all__ = ["Pairs", "checked_products", "rayleigh_ritz"]
 
 
 @dataclass(frozen=True)
@@ -56,3 +60,37 @@ def rayleigh_ritz(vectors: Array, products: Array) -> Pairs:
     values, rotation = np.linalg.eigh((form + form.T) / 2)
     vectors, products = vectors @ rotation, products @ rotation
     return Pairs(values, vectors, products, np.linalg.norm(products - vectors * values, axis=0))
+
+
+def checked_products(
+    A: Callable[[Array], Array], X: Array, AX: Array, bound: float, rng: np.random.Generator
+) -> Array | None:
+    """Return ``A X`` as it is said to be if a new product confirms it within ``bound``, else None.
+
+    With random signs ``s`` the error ``F`` of ``AX`` shows as ``|F s|``, whose mean square is the sum of the squared
+    errors of all columns.
+
+    Parameters
+    ----------
+    A : callable
+        ``A(x)`` of shape (n,).
+    X, AX : ndarray, shape (n, k)
+        Orthonormal columns, and what is taken to be ``A X``.  Of a single column the new product is returned.
+    bound : float
+        Largest ``|F s|`` that is accepted.
+    rng : numpy.random.Generator
+        Source of the signs.
+
+    Examples
+    --------
+    >>> A, X = np.diag([1.0, 2.0, 7.0]), np.eye(3)[:, 1:]
+    >>> checked_products(A.dot, X, 2.0 * X, 1e-12, np.random.default_rng(0)) is None
+    True
+    """
+    k = X.shape[1]
+    if k == 1:
+        return A(X[:, 0])[:, None]
+    signs = rng.choice([-1.0, 1.0], k)
+    length = np.sqrt(k)
+    error = np.linalg.norm(length * A(X @ signs / length) - AX @ signs)
+    return AX if error <= bound else None

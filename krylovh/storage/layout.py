@@ -103,6 +103,7 @@ register(
         "eigenvectors": ("parameter", "eigenpair"),
         "residual_norms": ("eigenpair",),
         "converged": ("eigenpair",),
+        "gaps": ("eigenpair",),
     },
 )
 register(SpectralDensity, {"nodes": ("probe", "step"), "weights": ("probe", "step"), "exact": ("probe",)})
