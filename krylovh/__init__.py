@@ -43,6 +43,7 @@ _HOME = {
     "SpectralDensity": "results",
     "lanczos": "krylov",
     "eigsh": "krylov",
+    "refine_eigenpairs": "krylov",
     "trace": "stochastic",
     "spectral_density": "stochastic",
     "ResultStore": "storage",
@@ -88,6 +89,7 @@ __all__ = [
     "obd_diagonal",
     "operator_matrix",
     "outer_product_inverse",
+    "refine_eigenpairs",
     "spectral_density",
     "trace",
 ]
@@ -109,7 +111,7 @@ if TYPE_CHECKING:
         operator_matrix,
         outer_product_inverse,
     )
-    from krylovh.krylov import eigsh, lanczos
+    from krylovh.krylov import eigsh, lanczos, refine_eigenpairs
     from krylovh.network import Network
     from krylovh.objective import Objective
     from krylovh.operators import (

@@ -2,5 +2,6 @@
 
 from krylovh.krylov.eigsh import eigsh
 from krylovh.krylov.lanczos import lanczos
+from krylovh.krylov.refine import refine_eigenpairs
 
-__all__ = ["eigsh", "lanczos"]
+__all__ = ["eigsh", "lanczos", "refine_eigenpairs"]

@@ -78,6 +78,7 @@ class Search:
         self.num_restarts = 0
         self.verified = False
         self.rest = (-np.inf, np.inf)  # holds all other eigenvalues, as far as it is known
+        self._error = 0.0  # of products, root mean square, where they were not made anew
         self._last: tuple[RitzPairs, Index] | None = None  # state of the process when its catch was absorbed
 
     def find(self, start: Array, product: Array | None) -> None:
@@ -217,14 +218,17 @@ class Search:
         Products with the catch are those of the process where a new product confirms them, or are made anew.
         """
         coordinates = ritz.coordinates[:, catch]
-        Y = process.V @ coordinates
-        AY = None
+        Y, error = process.V @ coordinates, 0.0
         if known:
-            AY = checked_products(self.A, Y, process.products(coordinates), ROUNDING * self.A.eps * self.norm, self.rng)
-        if AY is None:
-            Y = np.linalg.qr(Y)[0]
+            eps, tol = self.A.eps, 0.1 * self.tol  # rounding of long sums exceeds 10 eps
+            AY, error = checked_products(self.A, Y, process.products(coordinates), self.rng)
+            known = error <= max(ROUNDING * eps, min(10 * ROUNDING * eps, tol)) * self.norm
+        if not known:
+            Y, error = np.linalg.qr(Y)[0], 0.0
             AY = self.A(Y)
-        pairs = rayleigh_ritz(np.hstack([self.base.vectors, Y]), np.hstack([self.base.products, AY]))
+        self._error = max(self._error, error)
+        vectors, products = np.hstack([self.base.vectors, Y]), np.hstack([self.base.products, AY])
+        pairs = rayleigh_ritz(vectors, products, self._error)
         self.found = pairs.select(np.sort(preference(pairs.values, self.which)[: self.k]))
 
     def _catch(self, ritz: RitzPairs) -> Index:
@@ -241,8 +245,8 @@ class Search:
         ritz, catch = self._last
         others = np.delete(np.arange(ritz.values.size), catch)
         unwanted = ritz.values[others], ritz.residual_norms[others]
-        low, high = inner_interval(self.base.values, self.which)
-        inner = schur_correction(*unwanted, low - self._margin, high + self._margin)
+        low, high = self._widened_interval()
+        inner = schur_correction(*unwanted, low, high)
         locked = np.hstack([self.deflated, process.V])
         left = self.A.n - locked.shape[1]
         if left <= 0 or inner[0] >= inner[1] or unwanted[0].size == 0:
@@ -280,25 +284,30 @@ class Search:
         Before the first restart the answer is that of a random start; after it, the outermost Ritz pairs must be
         close to eigenpairs within the bounds.
         """
-        low, high = inner_interval(self.base.values, self.which)
+        low, high = self._widened_interval()
         if log_betas is not None:
             left = self.A.n - process.num_locked
-            interval = low - self._margin, high + self._margin
-            if log_probability_overlooked(ritz.values, log_betas, left, *interval) <= np.log(CONFIDENT):
+            if log_probability_overlooked(ritz.values, log_betas, left, low, high) <= np.log(CONFIDENT):
                 none = np.zeros(0), np.zeros(0)
                 self.rest = excluded_interval(none, ritz.values, log_betas, left, low, high)
                 return True
             if not process.invariant:
                 return False
-        ends = ritz.values[0] - ritz.residual_norms[0], ritz.values[-1] + ritz.residual_norms[-1]
-        below_high = np.isinf(high) or ritz.residual_norms[-1] <= max(_CLEAR * (high - ritz.values[-1]), self._margin)
-        above_low = np.isinf(low) or ritz.residual_norms[0] <= max(_CLEAR * (ritz.values[0] - low), self._margin)
+        bottom, top = ritz.values[0], ritz.values[-1]
+        e_bottom, e_top = ritz.residual_norms[0], ritz.residual_norms[-1]
+        below_high = np.isinf(high) or e_top <= max(_CLEAR * (high - top), self._margin)
+        above_low = np.isinf(low) or e_bottom <= max(_CLEAR * (bottom - low), self._margin)
         if below_high and above_low:
             self.rest = (
-                -np.inf if np.isinf(low) else max(low, float(ends[0])),
-                np.inf if np.isinf(high) else min(high, float(ends[1])),
+                low if np.isinf(low) else max(low, float(bottom - e_bottom)),
+                high if np.isinf(high) else min(high, float(top + e_top)),
             )
         return bool(below_high and above_low)
+
+    def _widened_interval(self) -> tuple[float, float]:
+        """Return the interval that all other eigenvalues are in if none is missing that can be told apart."""
+        low, high = inner_interval(self.base.values, self.which)
+        return low - self._margin, high + self._margin
 
     @property
     def _margin(self) -> float:
