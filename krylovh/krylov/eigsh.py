@@ -161,7 +161,7 @@ def eigsh(
     if block_size is not None:
         block = max(block, whole_number("block_size", block_size, 1, n))
     capacity = _basis_size(ncv, k, n, which, block)
-    storage = BasisStorage(memory_limit, None if basis_path is None else Path(basis_path))
+    storage = _storage(basis_path, memory_limit)
     request, seed = Request(k, which, float(tol)), resolve_seed(rng)
     with reporting(progress, "eigsh") as report:
         if which == "SM" or (capacity == n and operator.remaining > n + k):
@@ -195,6 +195,13 @@ def _basis_size(ncv: int | None, k: int, n: int, which: str, block: int) -> int:
         size = max(2 * k + 10, 40, k + 6 * block if block > 1 else 0)
         return n if n <= max(_SMALL, 2 * size) else size
     return whole_number("ncv", ncv, min(k + block, n), n)
+
+
+def _storage(basis_path: str | PathLike[str] | None, memory_limit: int | None) -> BasisStorage:
+    if basis_path is not None and not Path(basis_path).is_dir():
+        raise ValueError(f"basis_path must be a folder, got {str(basis_path)!r}")
+    limit = None if memory_limit is None else whole_number("memory_limit", memory_limit, 0)
+    return BasisStorage(limit, None if basis_path is None else Path(basis_path))
 
 
 def _complete(

@@ -165,7 +165,7 @@ class _Refinement:
         self.distance = 0.0  # of the operators, as the first residuals show it
 
     def run(self, X: Array, norm: float, tol: float, steps: int) -> Status | None:
-        """Refine orthonormal vectors of an operator of about this norm; return why it ended before all were converged, if it did."""
+        """Refine orthonormal vectors, |A| being about ``norm``; return why not all are converged, if they are not."""
         product = self.operator(X)
         self.exponent = binary_exponent(product)
         A, cheap = ScaledOperator(self.operator, self.exponent), ScaledOperator(self.cheap, self.exponent)
