@@ -51,6 +51,7 @@ _HOME = {
     "shifted_cg": "krylov",
     "block_cg": "krylov",
     "minres": "krylov",
+    "refine_eigenpairs": "krylov",
     "trace": "stochastic",
     "diagonal": "stochastic",
     "squared_diagonal_sum": "stochastic",
@@ -123,6 +124,7 @@ __all__ = [
     "operator_matrix",
     "outer_product_inverse",
     "participation_ratio",
+    "refine_eigenpairs",
     "shifted_cg",
     "spectral_density",
     "squared_diagonal_sum",
@@ -147,7 +149,7 @@ if TYPE_CHECKING:
         operator_matrix,
         outer_product_inverse,
     )
-    from krylovh.krylov import block_cg, cg, eigsh, lanczos, minres, shifted_cg
+    from krylovh.krylov import block_cg, cg, eigsh, lanczos, minres, refine_eigenpairs, shifted_cg
     from krylovh.network import Network
     from krylovh.objective import Objective
     from krylovh.operators import (

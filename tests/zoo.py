@@ -249,6 +249,88 @@ def block_diagonal(n: int) -> Reference:
     return tridiagonal(np.zeros(n), off, np.concatenate([one, one, np.zeros(n - 2 * m)]), "block-diagonal")
 
 
+def lapack_mode_one(n: int, mode: int) -> Reference:
+    """One eigenvalue 1 and all others 1/ulp times less, or the other way round, with random signs."""
+    ulp = 2.0**-52
+    size = np.full(n, ulp if mode == 1 else 1.0)
+    size[-1] = 1.0 if mode == 1 else ulp
+    return diagonal(size * np.random.default_rng(mode).choice([-1.0, 1.0], n), f"LAPACK mode {mode}")
+
+
+def kac_murdock_szego(n: int, rho: float = 0.5) -> Reference:
+    return matrix(rho ** np.abs(np.subtract.outer(np.arange(n), np.arange(n))), "Kac-Murdock-Szego")
+
+
+def hilbert(n: int) -> Reference:
+    return matrix(scipy.linalg.hilbert(n), "Hilbert")
+
+
+def star_graph(n: int) -> Reference:
+    """Adjacency matrix: plus and minus sqrt(n - 1), and zeros."""
+    values = np.zeros(n)
+    values[0], values[-1] = -((n - 1) ** 0.5), (n - 1) ** 0.5
+
+    def apply(x):
+        y = np.empty_like(x)
+        y[0] = x[1:].sum(axis=0)
+        y[1:] = x[0]
+        return y
+
+    return embed("star graph", apply, values)
+
+
+def complete_bipartite_laplacian(n: int) -> Reference:
+    """Laplacian of K(a, b): 0, a (b - 1 times), b (a - 1 times), a + b."""
+    a, b = n // 3, n - n // 3
+    values = np.concatenate([[0.0], np.full(b - 1, a), np.full(a - 1, b), [n]]) if a else np.zeros(n)
+
+    def apply(x):
+        if a == 0:
+            return np.zeros_like(x)
+        return np.concatenate([b * x[:a] - x[a:].sum(axis=0), a * x[a:] - x[:a].sum(axis=0)])
+
+    return embed("Laplacian of a complete bipartite graph", apply, values)
+
+
+def circulant(n: int) -> Reference:
+    """X + (two neighbours on either side, with weights 1/2 and 1/4)."""
+    angle = 2 * np.pi * np.arange(n) / n
+    values = 1 + np.cos(angle) + 0.5 * np.cos(2 * angle)
+
+    def apply(x):
+        near, far = (np.roll(x, s, 0) + np.roll(x, -s, 0) for s in (1, 2))
+        return x + 0.5 * near + 0.25 * far
+
+    return embed("circulant", apply, values)
+
+
+def power_law(n: int) -> Reference:
+    return diagonal(1.0 / np.arange(1, n + 1), "power law")
+
+
+def geometric(n: int) -> Reference:
+    return diagonal(2.0 ** -np.arange(n), "geometric")
+
+
+def negative_outliers(n: int) -> Reference:
+    bottom = -np.linspace(2.0, 3.0, 3)[:n]
+    bulk = np.random.default_rng(3).uniform(0.0, 1.0, n - bottom.size)
+    return diagonal(np.concatenate([bottom, bulk]), "negative outliers")
+
+
+def signed_pairs(n: int) -> Reference:
+    """Plus and minus the same magnitudes."""
+    size = np.arange(1.0, n // 2 + 1)
+    return diagonal(np.concatenate([size, -size, np.zeros(n % 2)]), "signed pairs")
+
+
+def spiked(n: int) -> Reference:
+    """A Wigner matrix and a rank-one spike outside of its semicircle."""
+    rng = np.random.default_rng(4)
+    G, u = rng.standard_normal((n, n)), rng.standard_normal(n)
+    return matrix((G + G.T) / np.sqrt(2 * n) + 4 * np.outer(u, u) / (u @ u), "spiked Wigner")
+
+
 CATALOGUE: dict[str, Callable[[int], Reference | None]] = {
     "laplacian": laplacian,
     "neumann_laplacian": neumann_laplacian,
@@ -279,6 +361,18 @@ CATALOGUE: dict[str, Callable[[int], Reference | None]] = {
     "rank_5": lambda n: low_rank(n, 5),
     "wishart": wishart,
     "goe": goe,
+    "lapack_mode_1": lambda n: lapack_mode_one(n, 1),
+    "lapack_mode_2": lambda n: lapack_mode_one(n, 2),
+    "kac_murdock_szego": kac_murdock_szego,
+    "hilbert": hilbert,
+    "star_graph": star_graph,
+    "complete_bipartite_laplacian": complete_bipartite_laplacian,
+    "circulant": circulant,
+    "power_law": power_law,
+    "geometric": geometric,
+    "negative_outliers": negative_outliers,
+    "signed_pairs": signed_pairs,
+    "spiked": spiked,
     "block_diagonal": lambda n: block_diagonal(n) if n > 1 else None,
 }
 

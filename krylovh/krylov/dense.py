@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from krylovh.krylov.ends import preference
+from krylovh.krylov.gaps import gaps_to_values
 from krylovh.krylov.pairs import Pairs
 from krylovh.krylov.scaling import ScaledOperator, binary_exponent
 from krylovh.krylov.symmetric import SymmetricOperator
@@ -42,9 +43,16 @@ def dense_matrix(operator: SymmetricOperator, report: ProgressFunction, block_si
 
 
 def complete_eigenpairs(
-    operator: SymmetricOperator, k: int, which: str, rng: np.random.Generator, report: ProgressFunction
-) -> tuple[ScaledOperator, float, Pairs]:
-    """Return the scaled operator, its norm, and the k wanted eigenpairs of the scaled operator.
+    operator: SymmetricOperator,
+    k: int,
+    which: str,
+    rng: np.random.Generator,
+    report: ProgressFunction,
+    deflated: Array,
+) -> tuple[ScaledOperator, float, Pairs, Array]:
+    """Return the scaled operator, its norm, the k wanted eigenpairs of the scaled operator, and their gaps.
+
+    With ``deflated`` of shape (n, m) all of this is about the complement of its orthonormal columns.
 
     Raises ``ValueError`` if the matrix is not symmetric.
     """
@@ -52,9 +60,19 @@ def complete_eigenpairs(
     A = ScaledOperator(operator, binary_exponent(M))
     M = np.ldexp(M, -A.exponent)
     check_matrix_symmetry(A, M, rng.standard_normal(A.n), A.eps)
-    values, vectors = np.linalg.eigh((M + M.T) / 2)
-    chosen = np.sort(preference(values, which)[:k])
+    M = (M + M.T) / 2
+    if deflated.shape[1]:
+        complement = np.linalg.qr(deflated, mode="complete")[0][:, deflated.shape[1] :]
+        values, coordinates = np.linalg.eigh(complement.T @ M @ complement)
+        vectors = complement @ coordinates
+    else:
+        values, vectors = np.linalg.eigh(M)
+    wanted = preference(values, which)
+    chosen = np.sort(wanted[:k])
     X, theta = vectors[:, chosen], values[chosen]
     operator.release()  # k products more are no reason to lose everything
     AX = A(X)
-    return A, float(np.abs(values).max()), Pairs(theta, X, AX, np.linalg.norm(AX - X * theta, axis=0))
+    pairs = Pairs(theta, X, AX, np.linalg.norm(AX - X * theta, axis=0))
+    norm = float(np.abs(values).max())
+    error = 10 * np.sqrt(A.n) * A.eps * norm
+    return A, norm, pairs, gaps_to_values(theta, pairs.residual_norms, values[wanted[k:]], error)

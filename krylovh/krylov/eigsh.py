@@ -17,21 +17,23 @@ Kuczynski and Wozniakowski (1992), Estimating the largest eigenvalue by the powe
 start: why a random start misses an eigenvalue with small probability only.
 """
 
-import zlib
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from krylovh.checks import whole_number
+from krylovh.krylov.basis import BasisStorage
 from krylovh.krylov.dense import complete_eigenpairs
 from krylovh.krylov.ends import WHICH, Request, Which
-from krylovh.krylov.lanczos import checked_start
+from krylovh.krylov.gaps import gaps_to_interval
 from krylovh.krylov.pairs import Pairs
-from krylovh.krylov.scaling import ScaledOperator, binary_exponent, unit_vector
-from krylovh.krylov.search import Search
+from krylovh.krylov.scaling import ScaledOperator
+from krylovh.krylov.search import ROUNDING, Search
+from krylovh.krylov.start import checked_block, first_products, known_vectors, random_stream
 from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct, SymmetricOperator, resolve_seed
-from krylovh.krylov.symmetry import check_symmetry
 from krylovh.progress import Progress, ProgressFunction, reporting
 from krylovh.results import EigenResult, Status
 
@@ -45,7 +47,7 @@ _SMALL = 100
 _LARGEST_COMPLETE = 4000
 
 #: what may end a computation early
-_STOPS = (BudgetSpent, NonFiniteProduct, KeyboardInterrupt)
+STOPS = (BudgetSpent, NonFiniteProduct, KeyboardInterrupt)
 
 
 def eigsh(
@@ -62,19 +64,23 @@ def eigsh(
     max_restarts: int = 1000,
     verify: bool = True,
     progress: Progress = False,
+    block_size: int | None = None,
+    deflate: ArrayLike | None = None,
+    basis_path: str | PathLike[str] | None = None,
+    memory_limit: int | None = None,
 ) -> EigenResult:
     """Return k extreme eigenpairs of a symmetric operator.
 
     For small operators (order up to 100), or where k is a large part of n, the whole spectrum is computed with n + k
     products.  Otherwise a Krylov process needs a few to a few hundred products, depending on how well the wanted
-    eigenvalues are separated, and the verification of the set some 10 to 25 more where they are well separated.
+    eigenvalues are separated, and the verification of the set some 5 to 25 more where they are well separated.
 
     Parameters
     ----------
     A : LinearOperator, ndarray or sparse matrix, shape (n, n)
         Real and symmetric.
     k : int
-        Number of eigenpairs, between 1 and n.
+        Number of eigenpairs, between 1 and n, or n - m with ``deflate``.
     which : {"LA", "SA", "LM", "BE", "SM"}
         Largest, smallest, largest in magnitude, both ends (one more from the high end if k is odd), smallest in
         magnitude.  The last is not an extreme of the spectrum and is served for orders up to 4000 only, by way of the
@@ -82,11 +88,12 @@ def eigsh(
     tol : float
         A pair is converged when ``|A x - lambda x| <= tol |A|``.  Below about 10 machine epsilons of the products
         (10 x 1.2e-7 for float32) this cannot be reached, and the status is "stagnated".
-    v0 : array_like, shape (n,), optional
-        Start vector; random by default.
+    v0 : array_like, shape (n,) or (n, p), optional
+        Start vector; random by default.  Of several columns, such as eigenvectors of an operator nearby, the Ritz pairs
+        are computed first, with p products, and then a block Krylov space from their residuals.
     ncv : int, optional
-        Size of the basis, more than k unless it is n; memory is up to ``16 n (ncv + 5 k)`` bytes.  With
-        ``ncv = n`` the whole spectrum is computed.
+        Size of the basis, at least ``k`` and a block unless it is n; memory is up to ``8 n (3 ncv + 6 k)`` bytes.
+        With ``ncv = n`` the whole spectrum is computed.
     rng : int or numpy.random.Generator, optional
         Seed of all random vectors.
     max_products, max_seconds : optional
@@ -97,14 +104,26 @@ def eigsh(
         Look for eigenvalues that were missed.
     progress : bool or callable
         True for a bar on standard error, or a function of (pairs converged, k).
+    block_size : int, optional
+        Vectors per product.  A block of b sees b copies of a multiple eigenvalue, and block products are faster per
+        vector, but more of them are needed.  1 by default, and the number of columns of ``v0``.
+    deflate : array_like, shape (n, m), optional
+        Known eigenvectors, with independent columns: pairs are sought on their orthogonal complement.
+    basis_path : path, optional
+        A folder: bases live in files there, without a name, that vanish when the function returns.
+    memory_limit : int, optional
+        Bytes that a basis may take in memory; a larger one is in a file, in ``basis_path`` or the system's folder of
+        temporary files.
 
     Returns
     -------
     EigenResult
-        Eigenvalues in ascending order with residuals recomputed from products.  ``status`` is "converged" if all of
+        Eigenvalues in ascending order with true residuals: from products that were made anew, or that a new product
+        with a random combination of the vectors has confirmed to rounding.  ``status`` is "converged" if all of
         them are within the tolerance, else "stagnated" (rounding or noise in the products forbids it), "budget",
         "nonfinite" or "interrupted"; the pairs found so far are there in any case, perhaps fewer than k.
-        ``set_verified`` tells whether stage 3 ended with nothing missing.
+        ``set_verified`` tells whether stage 3 ended with nothing missing; the ``gaps`` that bounds on values and angles
+        rest on are known then.
 
     Raises
     ------
@@ -114,6 +133,7 @@ def eigsh(
     References
     ----------
     Wu and Simon (2000), Thick-restart Lanczos method for large symmetric eigenvalue problems.
+    Zhou and Saad (2008), Block Krylov-Schur method for large symmetric eigenvalue problems.
 
     Examples
     --------
@@ -126,29 +146,42 @@ def eigsh(
     """
     operator = SymmetricOperator(A, max_products=max_products, max_seconds=max_seconds)
     n = operator.n
-    k = _checked_count(k, n)
+    if n == 0:
+        raise ValueError("A must have at least one row, got shape (0, 0)")
+    deflated = known_vectors(deflate, n)
+    k = whole_number("k", k, 1, n - deflated.shape[1])
     if which not in WHICH:
         raise ValueError(f"which must be one of {WHICH}, got {which!r}")
     if not 0 <= tol < 1:
         raise ValueError(f"tol must be in [0, 1), got {tol}")
     if max_restarts < 0:
         raise ValueError(f"max_restarts must be at least 0, got {max_restarts}")
-    capacity = _basis_size(ncv, k, n, which)
-    start = None if v0 is None else checked_start(v0, n)
+    start = None if v0 is None else checked_block(v0, n, deflated)
+    block = start.shape[1] if start is not None else 1
+    if block_size is not None:
+        block = max(block, whole_number("block_size", block_size, 1, n))
+    capacity = _basis_size(ncv, k, n, which, block)
+    storage = _storage(basis_path, memory_limit)
     request, seed = Request(k, which, float(tol)), resolve_seed(rng)
     with reporting(progress, "eigsh") as report:
         if which == "SM" or (capacity == n and operator.remaining > n + k):
-            return _complete(operator, request, seed, report)
-        return _iterate(operator, request, seed, report, start, capacity, max_restarts, verify)
+            return _complete(operator, request, seed, report, deflated)
+        return _iterate(
+            operator,
+            request,
+            seed,
+            report,
+            start,
+            block,
+            capacity,
+            max_restarts,
+            verify,
+            deflated=deflated,
+            storage=storage,
+        )
 
 
-def _checked_count(k: Any, n: int) -> int:
-    if n == 0:
-        raise ValueError("A must have at least one row, got shape (0, 0)")
-    return whole_number("k", k, 1, n)
-
-
-def _basis_size(ncv: int | None, k: int, n: int, which: str) -> int:
+def _basis_size(ncv: int | None, k: int, n: int, which: str, block: int) -> int:
     """Return the size of the basis; n means that the whole spectrum is computed."""
     if which == "SM":
         if n > _LARGEST_COMPLETE:
@@ -159,25 +192,28 @@ def _basis_size(ncv: int | None, k: int, n: int, which: str) -> int:
             )
         return n
     if ncv is None:
-        size = max(2 * k + 10, 40)
+        size = max(2 * k + 10, 40, k + 6 * block if block > 1 else 0)
         return n if n <= max(_SMALL, 2 * size) else size
-    return whole_number("ncv", ncv, min(k + 1, n), n)
+    return whole_number("ncv", ncv, min(k + block, n), n)
 
 
-def _stream(seed: int, purpose: str) -> np.random.Generator:
-    """Return the random stream of a purpose; streams of different purposes are independent."""
-    key = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(f"eigsh {purpose}".encode()),))
-    return np.random.Generator(np.random.Philox(key))
+def _storage(basis_path: str | PathLike[str] | None, memory_limit: int | None) -> BasisStorage:
+    if basis_path is not None and not Path(basis_path).is_dir():
+        raise ValueError(f"basis_path must be a folder, got {str(basis_path)!r}")
+    limit = None if memory_limit is None else whole_number("memory_limit", memory_limit, 0)
+    return BasisStorage(limit, None if basis_path is None else Path(basis_path))
 
 
-def _complete(operator: SymmetricOperator, request: Request, seed: int, report: ProgressFunction) -> EigenResult:
+def _complete(
+    operator: SymmetricOperator, request: Request, seed: int, report: ProgressFunction, deflated: Array
+) -> EigenResult:
     """Stages 1 to 3 in one: the whole spectrum."""
     try:
-        rng = _stream(seed, "probe")
-        A, norm, pairs = complete_eigenpairs(operator, request.k, request.which, rng, report)
-    except _STOPS as stop:
+        rng = random_stream(seed, "probe")
+        A, norm, pairs, gaps = complete_eigenpairs(operator, request.k, request.which, rng, report, deflated)
+    except STOPS as stop:
         return _nothing(operator, request, seed, stop)
-    return _result(A, request, seed, pairs, norm, set_verified=True)
+    return eigen_result(A, request, seed, pairs, norm, gaps, set_verified=True)
 
 
 def _iterate(
@@ -186,43 +222,38 @@ def _iterate(
     seed: int,
     report: ProgressFunction,
     start: Array | None,
+    block: int,
     capacity: int,
     max_restarts: int,
     verify: bool,
+    *,
+    deflated: Array,
+    storage: BasisStorage,
 ) -> EigenResult:
     """Stages 1 to 3 by Krylov processes, each of which may end in an exception that leaves a partial result."""
     operator.reserved = request.k  # for the residuals of whatever will have been found
     try:
-        A, start, product = _first_products(operator, start, seed)
-    except _STOPS as stop:
+        first = first_products(operator, start, block, deflated, seed)
+    except STOPS as stop:
         return _nothing(operator, request, seed, stop)
-    search = Search(A, request, capacity, max_restarts, _stream(seed, "direction"), report)
+    A, directions = first.A, random_stream(seed, "direction")
+    search = Search(A, request, capacity, max_restarts, directions, report, deflated=deflated, storage=storage)
     stopped = None
     try:
-        search.find(start, product)
+        if block == 1:
+            search.find(first.block[:, 0], None if first.products is None else first.products[:, 0])
+        else:
+            search.find_by_blocks(first.block, first.pairs())
         if verify:
-            search.verify()
-    except _STOPS as stop:
+            search.verify(first.probe, first.probe_product)
+    except STOPS as stop:
         stopped = _stopped(stop)
         search.close()
-    return _result(A, request, seed, search.found, search.norm, stopped, search.verified, search.num_restarts)
-
-
-def _first_products(operator: SymmetricOperator, start: Array | None, seed: int) -> tuple[ScaledOperator, Array, Array]:
-    """Return the scaled operator, the start vector and its product, after a check of symmetry.
-
-    The check needs two random vectors at least; a random start vector is one of them.
-    """
-    given = start is not None
-    probes = _stream(seed, "probe").standard_normal((3 if given else 2, operator.n))
-    U = np.column_stack([unit_vector(probe) for probe in probes])
-    if start is not None:
-        U[:, 0] = start
-    product = operator(U)
-    A = ScaledOperator(operator, binary_exponent(product))
-    product = np.ldexp(product, -A.exponent)
-    check_symmetry(A, U, product, A.eps)
-    return A, U[:, 0].copy(), product[:, 0]
+    pairs = search.found
+    gaps = np.zeros(pairs.values.size)
+    if search.verified:
+        gaps = gaps_to_interval(pairs.values, pairs.residual_norms, *search.rest)
+    return eigen_result(A, request, seed, pairs, search.norm, gaps, stopped, search.verified, search.num_restarts)
 
 
 def _stopped(stop: BaseException) -> Status:
@@ -234,15 +265,16 @@ def _stopped(stop: BaseException) -> Status:
 def _nothing(operator: SymmetricOperator, request: Request, seed: int, stop: BaseException) -> EigenResult:
     """Return the result of a computation that was stopped before it had any."""
     A = ScaledOperator(operator, 0)
-    return _result(A, request, seed, Pairs.none(operator.n), 0.0, _stopped(stop))
+    return eigen_result(A, request, seed, Pairs.none(operator.n), 0.0, np.zeros(0), _stopped(stop))
 
 
-def _result(
+def eigen_result(
     A: ScaledOperator,
     request: Request,
     seed: int,
     pairs: Pairs,
     norm: float,
+    gaps: Array,
     stopped: Status | None = None,
     set_verified: bool = False,
     num_restarts: int = 0,
@@ -268,4 +300,6 @@ def _result(
         which=request.which,
         tol=request.tol,
         seed=seed,
+        gaps=A.unscale(gaps),
+        rounding=float(np.ldexp(ROUNDING * A.eps * norm, A.exponent)),
     )

@@ -6,7 +6,8 @@ replaces the basis by some of its Ritz vectors ``V s_i``: the form stays, with `
 ``b's_i``.  It is mathematically the implicit restart of ARPACK with exact shifts, without its bulge chasing.  A step
 costs one product with ``A`` and about ``4 n m`` operations against the basis.
 
-With ``X`` locked, everything above holds for the deflated operator ``(I - XX') A (I - XX')``.
+With ``X`` locked, everything above holds for the deflated operator ``(I - XX') A (I - XX')``; with ``K = X'AV``, which
+Gram-Schmidt finds on its way, ``A V = V T + r b' + X K``.  So ``A`` times any vector of the space is known.
 
 References
 ----------
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from krylovh.blas import one_blas_thread
+from krylovh.krylov.basis import BasisStorage, rotate
 from krylovh.krylov.orthogonalize import fresh_direction, orthogonalize
 
 Array = NDArray[np.float64]
@@ -59,6 +61,8 @@ class LanczosFactorization:
         Where directions come from that the products do not give.
     eps : float
         Machine epsilon of the products.
+    storage : BasisStorage
+        Where the basis lives.
 
     Examples
     --------
@@ -80,6 +84,7 @@ class LanczosFactorization:
         locked: Array | None = None,
         rng: np.random.Generator,
         eps: float = 2.0**-52,
+        storage: BasisStorage = BasisStorage(),  # noqa: B008  immutable
     ) -> None:
         self.A = A
         self.capacity = capacity
@@ -90,10 +95,11 @@ class LanczosFactorization:
         self.invariant = start is None  # r is zero to rounding, and says nothing about where to go
         self.norm = 0.0  # largest |A v| met: a lower bound of |A|
         self.noise = 0.0  # largest component along V that exact products would not have
-        self._basis = np.empty((n, self.num_locked + capacity), order="F")
+        self._basis = storage.empty(n, self.num_locked + capacity)
         if locked is not None:
             self._basis[:, : self.num_locked] = locked
         self._T = np.zeros((capacity, capacity))
+        self._K = np.zeros((self.num_locked, capacity))  # X'AV
         self._tail = np.zeros(0)  # b is zero but for this tail: one entry after a step, all after a restart
         self._rng = rng
         self._eps = eps
@@ -122,6 +128,11 @@ class LanczosFactorization:
     def coupling(self) -> Array:
         """The vector b, shape (m,)."""
         return np.concatenate([np.zeros(self.size - self._tail.size), self._tail])
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another step."""
+        return self.size == self.capacity
 
     @property
     def complete(self) -> bool:
@@ -153,6 +164,7 @@ class LanczosFactorization:
         self._T[m, m - column.size : m] = column
         self._T[m, m] = alpha + correction[-1]
         self._T[: m + 1, m] = self._T[m, : m + 1]
+        self._K[:, m] = correction[: self.num_locked]
         self.norm, self.noise, self.residual, self.beta = norm, noise, w, beta
         self.invariant = beta <= 10 * self._eps * norm or last + 1 == len(w)
         self._tail = np.ones(1)
@@ -165,12 +177,21 @@ class LanczosFactorization:
         tail = self._tail @ coordinates[self.size - self._tail.size :]
         return RitzPairs(values, coordinates, np.abs(self.beta * tail))
 
+    def products(self, coordinates: Array) -> Array:
+        """Return ``A V C`` for ``C`` of shape (m, p) from the factorisation, without a product."""
+        last = self.num_locked + self.size
+        inside = np.vstack([self._K[:, : self.size] @ coordinates, self.T @ coordinates])
+        with one_blas_thread(self._basis.nbytes):
+            product = self._basis[:, :last] @ inside
+        product += np.multiply.outer(self.residual, self.coupling @ coordinates)
+        return np.asarray(product)
+
     def restart(self, ritz: RitzPairs, kept: NDArray[np.intp]) -> None:
         """Shrink the basis to the Ritz vectors ``kept``; no product."""
-        m, p, first = self.size, kept.size, self.num_locked
+        m, p = self.size, kept.size
         coordinates = ritz.coordinates[:, kept]
-        with one_blas_thread(self._basis.nbytes):
-            self._basis[:, first : first + p] = self.V @ coordinates
+        rotate(self.V, coordinates)
+        self._K[:, :p] = self._K[:, :m] @ coordinates
         self._T[:m, :m] = 0.0
         self._T[np.arange(p), np.arange(p)] = ritz.values[kept]
         self._tail = self._tail @ coordinates[m - self._tail.size :]

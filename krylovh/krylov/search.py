@@ -1,4 +1,4 @@
-"""The search for a set of extreme eigenpairs: restarts, recomputed residuals, and the hunt for what is missing.
+"""The search for a set of extreme eigenpairs: restarts, true residuals, and the hunt for what is missing.
 
 A process is deflated by the pairs ``base`` (none at first).  Its Ritz pairs and the base together are ranked, and those
 of its own that belong to the k best are its *catch*.  The first process must catch k; a verifying process should catch
@@ -8,22 +8,31 @@ nothing, and is over as soon as that is clear.
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.krylov.basis import BasisStorage
+from krylovh.krylov.block import BlockLanczosFactorization
 from krylovh.krylov.ends import Request, inner_interval, outside, preference
+from krylovh.krylov.exclusion import CONFIDENT, excluded_interval, log_probability_overlooked, schur_correction
 from krylovh.krylov.factorization import LanczosFactorization, RitzPairs
-from krylovh.krylov.pairs import Pairs, rayleigh_ritz
+from krylovh.krylov.orthogonalize import orthogonalize
+from krylovh.krylov.pairs import Pairs, checked_products, rayleigh_ritz
 from krylovh.krylov.scaling import ScaledOperator
 from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct
 from krylovh.progress import ProgressFunction
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
+Factorization = LanczosFactorization | BlockLanczosFactorization
 
-__all__ = ["Search"]
+__all__ = ["ROUNDING", "Search"]
 
 #: a Ritz value is taken to be on its side of a bound when its residual is below this share of the distance
 _CLEAR = 0.01
 #: relative residual of Ritz pairs that a restart keeps though they are not wanted
 _KNOWN = 1e-4
+#: times eps |A|: what products and the sums of the process may differ by
+ROUNDING = 10.0
+#: from this many times the target on, residuals are looked at after every step
+_NEAR = 300.0
 
 
 class Search:
@@ -41,6 +50,10 @@ class Search:
         Source of random directions.
     report : callable
         Progress.
+    deflated : ndarray, shape (n, l)
+        Orthonormal vectors that everything is kept orthogonal to.
+    storage : BasisStorage
+        Where bases live.
     """
 
     def __init__(
@@ -51,33 +64,63 @@ class Search:
         max_restarts: int,
         rng: np.random.Generator,
         report: ProgressFunction,
+        *,
+        deflated: Array,
+        storage: BasisStorage,
     ) -> None:
         self.A = A
         self.k, self.which, self.tol = request.k, request.which, request.tol
         self.capacity, self.max_restarts, self.rng, self.report = capacity, max_restarts, rng, report
+        self.deflated, self.storage = deflated, storage
         self.found = self.base = Pairs.none(A.n)
-        self.process: LanczosFactorization | None = None
+        self.process: Factorization | None = None
         self.norm = 0.0  # largest |Ritz value| met
         self.num_restarts = 0
         self.verified = False
+        self.rest = (-np.inf, np.inf)  # holds all other eigenvalues, as far as it is known
+        self._error = 0.0  # of products, root mean square, where they were not made anew
+        self._last: tuple[RitzPairs, Index] | None = None  # state of the process when its catch was absorbed
 
-    def find(self, start: Array, product: Array) -> None:
-        """Stages 1 and 2: converge k pairs from a start vector whose product is known."""
-        process = LanczosFactorization(self.A, self.A.n, self.capacity, start, rng=self.rng, eps=self.A.eps)
+    def find(self, start: Array, product: Array | None) -> None:
+        """Stages 1 and 2: converge k pairs from a start vector, whose product may be known."""
+        process = self._lanczos(self.capacity, self.deflated, start)
         self.process = process
         process.extend(product)
         self._converge(process)
 
-    def verify(self) -> None:
-        """Stage 3: look for pairs that belong to the set and are missing, until there are none."""
+    def find_by_blocks(self, block: Array, known: Pairs | None) -> None:
+        """Stages 1 and 2 from a block of start vectors, or from orthonormal vectors with known products."""
+        A = self.A
+        process = BlockLanczosFactorization(
+            A, A.n, self.capacity, block, locked=self.deflated, rng=self.rng, eps=A.eps, storage=self.storage
+        )
+        self.process = process
+        if known is not None:
+            process.adopt(known.vectors, known.products)
+        self._converge(process)
+
+    def verify(self, probe: Array, product: Array | None) -> None:
+        """Stage 3: look for pairs that belong to the set and are missing, until there are none.
+
+        Parameters
+        ----------
+        probe, product : ndarray, shape (n,)
+            A random unit vector that no process has started from, and its product if that is known.
+        """
+        self.base = self.found
+        first, self.process = self.process, None  # what the first process has caught is the base now
+        if first is not None and self._nothing_overlooked(first, probe, product):
+            self.verified = True
+            return
+        del first
         while True:
             self.base = self.found
-            left = self.A.n - self.base.values.size
+            locked = np.hstack([self.deflated, self.base.vectors])
+            left = self.A.n - locked.shape[1]
             if left == 0:
+                self.rest = (np.inf, -np.inf)
                 break
-            process = LanczosFactorization(
-                self.A, self.A.n, min(self.capacity, left), locked=self.base.vectors, rng=self.rng, eps=self.A.eps
-            )
+            process = self._lanczos(min(self.capacity, left), locked)
             self.process = process
             if not self._converge(process):
                 break
@@ -94,14 +137,20 @@ class Search:
         if catch.size == 0:
             return
         try:
-            self._absorb(self.process, ritz, catch)
+            self._absorb(self.process, ritz, catch, known=False)
         except NonFiniteProduct:
             if self.found.values.size == 0:  # pairs without a product: their residuals are not known
                 X = np.linalg.qr(self.process.V @ ritz.coordinates[:, catch])[0]
                 unknown = np.full(catch.size, np.nan)
                 self.found = Pairs(ritz.values[catch], X, np.full_like(X, np.nan), unknown)
 
-    def _converge(self, process: LanczosFactorization) -> bool:
+    def _lanczos(self, capacity: int, locked: Array, start: Array | None = None) -> LanczosFactorization:
+        A = self.A
+        return LanczosFactorization(
+            A, A.n, capacity, start, locked=locked, rng=self.rng, eps=A.eps, storage=self.storage
+        )
+
+    def _converge(self, process: Factorization) -> bool:
         """Run a process until its catch has true residuals within the tolerance, or as small as they get.
 
         Returns whether there was a catch.
@@ -112,68 +161,163 @@ class Search:
             if catch.size == 0:
                 return False
             self._absorb(process, ritz, catch)
+            self._last = ritz, catch
             worst = float(self.found.residual_norms.max())
             attainable = tightness * self.norm > self._floor(process)
             if worst <= self.tol * self.norm or not attainable or worst > 0.5 * before:
                 return True
             tightness, before = 0.1 * tightness, worst
 
-    def _iterate(self, process: LanczosFactorization, tightness: float) -> tuple[RitzPairs, Index]:
+    def _iterate(self, process: Factorization, tightness: float) -> tuple[RitzPairs, Index]:
         """Extend and restart a process until its catch, by estimate, is converged and complete."""
+        near, restarts, log_betas = False, self.num_restarts, 0.0
         while True:
-            full = process.size == process.capacity
-            if process.size and (full or process.invariant or process.size % 4 == 0):
+            blocks = isinstance(process, BlockLanczosFactorization)
+            if process.size and (process.full or process.invariant or near or blocks or process.size % 4 == 0):
                 ritz = process.ritz()
                 self.norm = max(self.norm, float(np.abs(ritz.values).max()))
                 catch = self._catch(ritz)
                 target = max(tightness * self.norm, self._floor(process))
                 converged = ritz.residual_norms[catch] <= target
+                near = bool((ritz.residual_norms[catch] <= _NEAR * target).all())
                 settled = min(self.base.values.size, self.k - catch.size)
                 self.report(settled + int(np.count_nonzero(converged)), self.k)
                 enough = self.base.values.size + catch.size >= self.k
-                if process.complete or (enough and converged.all() and (catch.size or self._clear(ritz))):
+                if process.complete or (enough and converged.all() and catch.size):
+                    if catch.size == 0:
+                        self.rest = float(ritz.values[0]), float(ritz.values[-1])
                     return ritz, catch
-                if full:
+                restarted = self.num_restarts > restarts
+                if enough and not catch.size and self._clear(process, ritz, None if restarted else log_betas):
+                    return ritz, catch
+                if process.full:
                     self._restart(process, ritz, catch)
             process.extend()
+            if isinstance(process, LanczosFactorization):
+                log_betas += _log(process.beta)
 
-    def _restart(self, process: LanczosFactorization, ritz: RitzPairs, catch: Index) -> None:
+    def _restart(self, process: Factorization, ritz: RitzPairs, catch: Index) -> None:
         if self.num_restarts == self.max_restarts:
             raise BudgetSpent
         self.num_restarts += 1
-        m, wanted = process.capacity, max(catch.size, 1)
-        size = min(wanted + 2 * (m - wanted) // 5, m - 1)
+        block = max(process.Q.shape[1], 1) if isinstance(process, BlockLanczosFactorization) else 1
+        m, wanted = process.size, max(catch.size, 1)
+        size = min(wanted + 2 * (m - wanted) // 5, process.capacity - block)
         # What was caught, and then what may be caught next: a verifying process for "LM" watches both ends.
         watched = "BE" if self.which == "LM" and self.base.values.size else self.which
         order = preference(ritz.values, watched)
         order = np.concatenate([catch, order[~np.isin(order, catch)]])
         # Eigenvalues of the other end that are known by now would return in every cycle and fill the basis.
-        others = order[size:][::-1][: (m - size) // 2]
+        others = order[size:][::-1][: max((process.capacity - block - size + 1) // 2, 0)]
         others = others[ritz.residual_norms[others] <= _KNOWN * self.norm]
         process.restart(ritz, np.concatenate([order[:size], others]))
 
-    def _absorb(self, process: LanczosFactorization, ritz: RitzPairs, catch: Index) -> None:
-        """Set ``found`` to the k best pairs in the span of the base and the catch; one product per pair caught."""
-        Y = np.linalg.qr(process.V @ ritz.coordinates[:, catch])[0]
-        AY = self.A(Y)
-        pairs = rayleigh_ritz(np.hstack([self.base.vectors, Y]), np.hstack([self.base.products, AY]))
+    def _absorb(self, process: Factorization, ritz: RitzPairs, catch: Index, *, known: bool = True) -> None:
+        """Set ``found`` to the k best pairs in the span of the base and the catch.
+
+        Products with the catch are those of the process where a new product confirms them, or are made anew.
+        """
+        coordinates = ritz.coordinates[:, catch]
+        Y, error = process.V @ coordinates, 0.0
+        if known:
+            eps, tol = self.A.eps, 0.1 * self.tol  # rounding of long sums exceeds 10 eps
+            AY, error = checked_products(self.A, Y, process.products(coordinates), self.rng)
+            known = error <= max(ROUNDING * eps, min(10 * ROUNDING * eps, tol)) * self.norm
+        if not known:
+            Y, error = np.linalg.qr(Y)[0], 0.0
+            AY = self.A(Y)
+        self._error = max(self._error, error)
+        vectors, products = np.hstack([self.base.vectors, Y]), np.hstack([self.base.products, AY])
+        pairs = rayleigh_ritz(vectors, products, self._error)
         self.found = pairs.select(np.sort(preference(pairs.values, self.which)[: self.k]))
 
     def _catch(self, ritz: RitzPairs) -> Index:
         return outside(ritz.values, self.base.values, self.k, self.which, self._margin)
 
-    def _clear(self, ritz: RitzPairs) -> bool:
-        """Whether the outermost Ritz values at the ends in question are certainly within the bounds of the base."""
-        low, high = inner_interval(self.base.values, self.which)
-        below_high = np.isinf(high) or ritz.residual_norms[-1] <= max(_CLEAR * (high - ritz.values[-1]), self._margin)
-        above_low = np.isinf(low) or ritz.residual_norms[0] <= max(_CLEAR * (ritz.values[0] - low), self._margin)
+    def _nothing_overlooked(self, process: Factorization, probe: Array, product: Array | None) -> bool:
+        """Whether a process in the complement of the whole basis shows quickly that nothing is missing.
+
+        That complement has fewer eigenvalues near the set than the complement of the set, so that a few steps from a
+        random vector are enough where the set is well separated.  It is given up as soon as this looks unlikely.
+        """
+        if self._last is None:
+            return False
+        ritz, catch = self._last
+        others = np.delete(np.arange(ritz.values.size), catch)
+        unwanted = ritz.values[others], ritz.residual_norms[others]
+        low, high = self._widened_interval()
+        inner = schur_correction(*unwanted, low, high)
+        locked = np.hstack([self.deflated, process.V])
+        left = self.A.n - locked.shape[1]
+        if left <= 0 or inner[0] >= inner[1] or unwanted[0].size == 0:
+            return False
+        start = probe.copy()
+        coefficients, length = orthogonalize(locked, start)
+        if length < 0.1:  # few dimensions are left: any direction, at the price of a product
+            complement = self._lanczos(min(self.capacity, left), locked)
+            complement.extend()
+        else:
+            if product is not None and self.deflated.shape[1] == 0:
+                product = (product - process.products(coefficients[:, None])[:, 0]) / length
+            complement = self._lanczos(min(self.capacity, left), locked, start / length)
+            complement.extend(product)
+        log_betas, before = 0.0, 0.5 * np.log(left)
+        while True:
+            log_betas += _log(complement.beta)
+            values = complement.ritz().values
+            overlooked = log_probability_overlooked(values, log_betas, left, *inner)
+            if overlooked <= np.log(CONFIDENT):
+                self.rest = excluded_interval(unwanted, values, log_betas, left, low, high)
+                return True
+            if complement.complete and np.isfinite(overlooked):
+                self.rest = low, high
+                return True
+            steps = complement.size
+            hopeless = steps >= 8 and steps * (before - np.log(CONFIDENT)) > complement.capacity * (before - overlooked)
+            if np.isinf(overlooked) or hopeless or complement.full or complement.invariant:
+                return False
+            complement.extend()
+
+    def _clear(self, process: Factorization, ritz: RitzPairs, log_betas: float | None) -> bool:
+        """Whether no eigenvalue of a process without a catch is beyond the bounds of the base.
+
+        Before the first restart the answer is that of a random start; after it, the outermost Ritz pairs must be
+        close to eigenpairs within the bounds.
+        """
+        low, high = self._widened_interval()
+        if log_betas is not None:
+            left = self.A.n - process.num_locked
+            if log_probability_overlooked(ritz.values, log_betas, left, low, high) <= np.log(CONFIDENT):
+                none = np.zeros(0), np.zeros(0)
+                self.rest = excluded_interval(none, ritz.values, log_betas, left, low, high)
+                return True
+            if not process.invariant:
+                return False
+        bottom, top = ritz.values[0], ritz.values[-1]
+        e_bottom, e_top = ritz.residual_norms[0], ritz.residual_norms[-1]
+        below_high = np.isinf(high) or e_top <= max(_CLEAR * (high - top), self._margin)
+        above_low = np.isinf(low) or e_bottom <= max(_CLEAR * (bottom - low), self._margin)
+        if below_high and above_low:
+            self.rest = (
+                low if np.isinf(low) else max(low, float(bottom - e_bottom)),
+                high if np.isinf(high) else min(high, float(top + e_top)),
+            )
         return bool(below_high and above_low)
+
+    def _widened_interval(self) -> tuple[float, float]:
+        """Return the interval that all other eigenvalues are in if none is missing that can be told apart."""
+        low, high = inner_interval(self.base.values, self.which)
+        return low - self._margin, high + self._margin
 
     @property
     def _margin(self) -> float:
         """Half the distance below which eigenvalues are not told apart."""
         return 0.5 * max(self.tol * self.norm, float(self.base.residual_norms.max(initial=0.0)))
 
-    def _floor(self, process: LanczosFactorization) -> float:
+    def _floor(self, process: Factorization) -> float:
         """Residuals below this are not worth an iteration: rounding and noise in the products hide them."""
         return max(self.A.eps * self.norm, process.noise)
+
+
+def _log(beta: float) -> float:
+    return float(np.log(beta)) if beta > 0 else -np.inf

@@ -43,7 +43,10 @@ class Tridiagonalization:
 class EigenResult:
     """Eigenpairs of a symmetric operator, with residuals recomputed from products after the iteration.
 
-    For a symmetric operator an eigenvalue lies within ``residual_norms[i]`` of ``eigenvalues[i]``.
+    For a symmetric operator an eigenvalue lies within ``residual_norms[i]`` of ``eigenvalues[i]``.  Where the distance
+    to all other eigenvalues is known to be at least ``gaps[i]``, it lies within ``value_bounds[i]``, and the angle to
+    its eigenvector has a sine of at most ``angle_bounds[i]`` (Parlett, The Symmetric Eigenvalue Problem, 11.7).  With
+    ``deflate``, gaps are those of the operator on the complement of the known vectors.
 
     Examples
     --------
@@ -68,6 +71,30 @@ class EigenResult:
     which: str
     tol: float
     seed: int
+    gaps: Array | None = None  # (k,): lower bounds of the distance to all other eigenvalues; 0 or None: not known
+    rounding: float = 0.0  # what rounding of the products may add to values and residuals
+
+    @property
+    def statuses(self) -> tuple[Status, ...]:
+        """How each pair ended, shape (k,): "converged", or why it is not."""
+        failed = Status.STAGNATED if self.status is Status.CONVERGED else self.status
+        return tuple(Status.CONVERGED if done else failed for done in self.converged)
+
+    @property
+    def value_bounds(self) -> Array:
+        """How far the eigenvalue is at most, shape (k,): the residual, or its square over the gap if that is less."""
+        return np.asarray(self.residual_norms * self._residual_over_gap(self.residual_norms) + self.rounding)
+
+    @property
+    def angle_bounds(self) -> Array:
+        """Sine of the angle to the eigenvector at most, shape (k,): residual over gap; 1 where the gap is not known."""
+        return self._residual_over_gap(self.residual_norms + self.rounding)
+
+    def _residual_over_gap(self, residual_norms: Array) -> Array:
+        if self.gaps is None:
+            return np.ones(len(residual_norms))
+        known = self.gaps > residual_norms
+        return np.where(known, residual_norms / np.where(known, self.gaps, 1.0), 1.0)
 
     def __str__(self) -> str:
         verified = "set verified" if self.set_verified else "set NOT verified"

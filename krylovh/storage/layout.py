@@ -112,6 +112,7 @@ register(
         "eigenvectors": ("parameter", "eigenpair"),
         "residual_norms": ("eigenpair",),
         "converged": ("eigenpair",),
+        "gaps": ("eigenpair",),
     },
 )
 register(
