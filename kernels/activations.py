@@ -63,13 +63,23 @@ def normal_distribution(a):
 
 
 @exact_subroutine
+def decay(t):
+    """Return ``exp(-t)`` and ``1 - exp(-t)`` for t >= 0, each accurate relative to itself, by one library call."""
+    if t > 0.7:  # exp(-t) < 1/2
+        e = math.exp(-t)
+        return e, 1.0 - e
+    m = -math.expm1(-t)
+    return 1.0 - m, m
+
+
+@exact_subroutine
 def logistic(a):
     """Return the logistic function with its first and second derivative."""
-    e = math.exp(-abs(a))
+    e, m = decay(abs(a))
     upper = 1.0 / (1.0 + e)
     lower = e * upper
     slope = upper * lower
-    tilt = -math.expm1(-abs(a)) * upper  # |tanh(a/2)|
+    tilt = m * upper  # |tanh(a/2)|
     if a >= 0.0:
         return upper, slope, -slope * tilt
     return lower, slope, slope * tilt
@@ -77,9 +87,10 @@ def logistic(a):
 
 @exact_subroutine
 def tanh(a):
-    z = math.tanh(a)
-    e = math.exp(-2.0 * abs(a))
-    slope = 4.0 * e / ((1.0 + e) * (1.0 + e))
+    e, m = decay(2.0 * abs(a))
+    r = 1.0 / (1.0 + e)
+    z = math.copysign(m * r, a)
+    slope = 4.0 * e * r * r
     return z, slope, -2.0 * z * slope
 
 
@@ -93,8 +104,8 @@ def softplus(a):
 def elu(a):
     if a > 0.0:
         return a, 1.0, 0.0
-    e = math.exp(a)
-    return math.expm1(a), e, e
+    e, m = decay(-a)
+    return -m, e, e
 
 
 @exact_subroutine
@@ -155,41 +166,50 @@ def softsign(a):
 
 
 @exact_subroutine
-def evaluate(code, a):
-    """Return value, first and second derivative of activation ``code`` at ``a``."""
-    if code == IDENTITY:
-        return a, 1.0, 0.0
-    if code == LOGISTIC:
-        return logistic(a)
-    if code == TANH:
-        return tanh(a)
-    if code == RELU:
-        return (a, 1.0, 0.0) if a > 0.0 else (a * 0.0, 0.0, 0.0)
-    if code == LEAKY_RELU:
-        return (a, 1.0, 0.0) if a > 0.0 else (LEAKY_SLOPE * a, LEAKY_SLOPE, 0.0)
-    if code == ELU:
-        return elu(a)
-    if code == SELU:
-        value, first, second = elu(a)
-        scale = SELU_SCALE if a > 0.0 else SELU_SCALE * SELU_ALPHA
-        return scale * value, scale * first, scale * second
-    if code == SOFTPLUS:
-        return softplus(a)
-    if code == GELU:
-        return gelu(a)
-    if code == GELU_TANH:
-        return gelu_tanh(a)
-    if code == SILU:
-        return silu(a)
-    if code == MISH:
-        return mish(a)
-    if code == SIN:
-        s = math.sin(a)
-        return s, math.cos(a), -s
-    if code == SOFTSIGN:
-        return softsign(a)
+def relu(a):
+    return max(a, 0.0 * a), 1.0 if a > 0.0 else 0.0, 0.0
+
+
+@exact_subroutine
+def leaky_relu(a):
+    slope = 1.0 if a > 0.0 else LEAKY_SLOPE
+    return slope * a, slope, 0.0
+
+
+@exact_subroutine
+def selu(a):
+    value, first, second = elu(a)
+    scale = SELU_SCALE if a > 0.0 else SELU_SCALE * SELU_ALPHA
+    return scale * value, scale * first, scale * second
+
+
+@exact_subroutine
+def sin(a):
+    s = math.sin(a)
+    return s, math.cos(a), -s
+
+
+@exact_subroutine
+def exp(a):
     e = math.exp(a)
     return e, e, e
+
+
+def applied(function):
+    """Return a function that replaces ``z[start:start+count]`` by values, with both derivatives beside them."""
+
+    @subroutine
+    def loop(z, s1, s2, start, count):
+        for i in range(start, start + count):
+            z[i], s1[i], s2[i] = function(float(z[i]))
+
+    return loop
+
+
+to_logistic, to_tanh, to_relu, to_leaky_relu = applied(logistic), applied(tanh), applied(relu), applied(leaky_relu)
+to_elu, to_selu, to_softplus, to_gelu = applied(elu), applied(selu), applied(softplus), applied(gelu)
+to_gelu_tanh, to_silu, to_mish, to_sin = applied(gelu_tanh), applied(silu), applied(mish), applied(sin)
+to_softsign, to_exp = applied(softsign), applied(exp)
 
 
 @subroutine
@@ -199,9 +219,31 @@ def activate(code, z, s1, s2, start, count):
         for i in range(start, start + count):
             s1[i] = 1.0
             s2[i] = 0.0
+    elif code == LOGISTIC:
+        to_logistic(z, s1, s2, start, count)
+    elif code == TANH:
+        to_tanh(z, s1, s2, start, count)
+    elif code == RELU:
+        to_relu(z, s1, s2, start, count)
+    elif code == LEAKY_RELU:
+        to_leaky_relu(z, s1, s2, start, count)
+    elif code == ELU:
+        to_elu(z, s1, s2, start, count)
+    elif code == SELU:
+        to_selu(z, s1, s2, start, count)
+    elif code == SOFTPLUS:
+        to_softplus(z, s1, s2, start, count)
+    elif code == GELU:
+        to_gelu(z, s1, s2, start, count)
+    elif code == GELU_TANH:
+        to_gelu_tanh(z, s1, s2, start, count)
+    elif code == SILU:
+        to_silu(z, s1, s2, start, count)
+    elif code == MISH:
+        to_mish(z, s1, s2, start, count)
+    elif code == SIN:
+        to_sin(z, s1, s2, start, count)
+    elif code == SOFTSIGN:
+        to_softsign(z, s1, s2, start, count)
     else:
-        for i in range(start, start + count):
-            value, first, second = evaluate(code, float(z[i]))
-            z[i] = value
-            s1[i] = first
-            s2[i] = second
+        to_exp(z, s1, s2, start, count)
