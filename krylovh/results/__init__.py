@@ -5,9 +5,11 @@ says how it ended, and the partial result is there in any case.  ``num_products`
 operator to one vector, those of verification included.
 """
 
+from krylovh.results.check import OperatorCheck
 from krylovh.results.density import Scale, SpectralDensity, signed_log
 from krylovh.results.eigen import EigenResult, Tridiagonalization
 from krylovh.results.estimate import Estimate
+from krylovh.results.function import InverseDiagonal, MatrixFunctionResult
 from krylovh.results.solve import BlockSolveResult, SolveResult
 from krylovh.results.status import Status
 
@@ -15,6 +17,9 @@ __all__ = [
     "BlockSolveResult",
     "EigenResult",
     "Estimate",
+    "InverseDiagonal",
+    "MatrixFunctionResult",
+    "OperatorCheck",
     "Scale",
     "SolveResult",
     "SpectralDensity",

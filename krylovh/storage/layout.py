@@ -17,7 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from krylovh.results import BlockSolveResult, EigenResult, Estimate, SolveResult, SpectralDensity, Tridiagonalization
+from krylovh.results import (
+    BlockSolveResult,
+    EigenResult,
+    Estimate,
+    InverseDiagonal,
+    MatrixFunctionResult,
+    SolveResult,
+    SpectralDensity,
+    Tridiagonalization,
+)
 from krylovh.storage.digest import content_digest
 from krylovh.storage.errors import CorruptFileError
 
@@ -115,6 +124,8 @@ register(
     SolveResult,
     {"x": ("parameter",), "negative_curvature": ("parameter",), "residual_history": ("iteration",)},
 )
+register(MatrixFunctionResult, {"x": ("parameter",)})
+register(InverseDiagonal, {"values": ("entry",), "standard_errors": ("entry",)})
 register(
     BlockSolveResult,
     {
