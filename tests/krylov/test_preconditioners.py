@@ -152,3 +152,55 @@ def test_misuse_is_named(make, error, message):
 
 
 # -- a trained net --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """A 64-32-32-10 tanh net after 33 steps of l-bfgs: the Hessian has eigenvalues from about -4e-3 to 0.25."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    X, y = datasets.load_digits(return_X_y=True)
+    widths, num_parameters = (64, 32, 32, 10), 3466
+    start = 0.2 * np.random.default_rng(0).standard_normal(num_parameters)
+    objective = Objective(Network(widths, "tanh", start), X / 16, y, loss="softmax_cross_entropy")
+
+    def value_and_gradient(theta):
+        there = objective.at(theta)
+        return there.value(), there.gradient()
+
+    found = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": 33})
+    return objective.at(found.x)
+
+
+@pytest.mark.parametrize(("operator", "damping"), [(GaussNewtonOperator, 1e-3), (HessianOperator, 1e-2)])
+def test_a_trained_net_needs_a_third_of_the_products(digits, operator, damping):
+    A = operator(digits)
+    damped, b = A.damped(damping), right_hand_side(A.shape[0], 1)
+    plain = cg(damped, b)
+    assert plain.status == Status.CONVERGED
+    ritz = RitzDeflation(eigsh(A, 120, tol=1e-2, rng=0, verify=False), damping)
+    deflated = cg(damped, b, preconditioner=ritz)
+    assert deflated.status == Status.CONVERGED
+    assert deflated.relative_residual <= 1e-6
+    assert deflated.num_products <= plain.num_products / 3
+    if operator is GaussNewtonOperator:
+        nystrom = NystromPreconditioner(A, damping, 200, rng=0)
+        result = cg(damped, b, preconditioner=nystrom)
+        assert result.status == Status.CONVERGED
+        assert result.num_products <= plain.num_products / 3
+
+
+def test_a_trained_net_has_negative_curvature_at_small_damping(digits):
+    H = HessianOperator(digits)
+    b = right_hand_side(H.shape[0], 1)
+    result = cg(H.damped(1e-3), b, max_iterations=500)
+    assert result.status == Status.NEGATIVE_CURVATURE
+    d = result.negative_curvature
+    assert d @ (H @ d) + 1e-3 <= 0
+
+
+def test_the_inverse_of_kfac_fits(digits):
+    G = GaussNewtonOperator(digits)
+    b = right_hand_side(G.shape[0], 1)
+    result = cg(G.damped(0.1), b, preconditioner=KFACOperator(digits).inverse(0.1))
+    assert result.status == Status.CONVERGED
+    assert result.relative_residual <= 1e-6
