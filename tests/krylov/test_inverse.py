@@ -133,7 +133,7 @@ def test_limits_of_functions():
     assert (result.num_products, result.x.any()) == (0, False)
     with pytest.raises(ValueError, match="f must be finite on the spectrum of A, got nan at the Ritz value -"):
         matrix_function(zoo.clement(20).operator(), np.log, right_hand_side(20))
-    with pytest.raises(ValueError, match="f must return 1 real values|f must return 4 real values"):
+    with pytest.raises(ValueError, match=r"f must return \d real values"):
         matrix_function(reference.operator(), lambda t: t[:-1], b)
 
 
