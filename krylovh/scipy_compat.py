@@ -58,7 +58,8 @@ def cg(
     (array([1. , 0.5]), 0)
     """
     operator, vector, start, dtype = _real_system(A, b, x0, M)
-    if isinstance(atol, (str, type(None))) or not atol >= 0:
+    absolute: Any = atol
+    if isinstance(absolute, (str, type(None))) or not absolute >= 0:
         raise ValueError(f"atol must be a number of at least 0, got {atol!r}")
     length = float(np.linalg.norm(vector))
     target = max(rtol, atol / length if length else 0.0)
@@ -236,7 +237,7 @@ def _real_system(A: Any, b: ArrayLike, x0: ArrayLike | None, M: Any) -> tuple[Li
     operator = aslinearoperator(A)
     vector = np.asarray(b)
     precision = operator.dtype
-    matrix = getattr(operator, "A", None)
+    matrix: Any = getattr(operator, "A", None)
     if precision == np.float32 and (isinstance(matrix, np.ndarray) or scipy.sparse.issparse(matrix)):
         operator = aslinearoperator(matrix.astype(np.float64))  # products with float64 vectors are float64 in SciPy too
     for name, dtype in (("A", operator.dtype), ("b", vector.dtype)):

@@ -84,8 +84,8 @@ def check_operator(
     dtype = np.dtype(operator.dtype if operator.dtype is not None else np.float64)
     single = dtype in (np.dtype(np.float16), np.dtype(np.float32))
     working = np.dtype(np.float32) if single else np.dtype(np.float64)
-    V = np.random.default_rng(seed).standard_normal((n, num_vectors)).astype(working)
-    V /= np.linalg.norm(V, axis=0)
+    random = np.random.default_rng(seed).standard_normal((n, num_vectors))
+    V = (random / np.linalg.norm(random, axis=0)).astype(working)
     checks = _Checks(operator, margin * float(np.finfo(working).eps))
     AV = checks.columns(V, dtype)
     if AV is not None:
