@@ -33,8 +33,8 @@ class NystromPreconditioner(SpectralPreconditioner):
     Parameters
     ----------
     A : LinearOperator, ndarray or sparse matrix, shape (n, n)
-        Positive semidefinite; or with a few small negative eigenvalues, as long as ``A + shift I`` is positive definite:
-        then the preconditioner is made of the large ones alone.
+        Positive semidefinite; or with small negative eigenvalues, as long as ``A + shift I`` is positive definite: then
+        the preconditioner is made of the large eigenvalues alone.
     shift : float
         What is added to A, more than 0.
     rank : int
