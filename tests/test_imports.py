@@ -41,6 +41,7 @@ ALLOWED = {
     "results": set(),
     "krylov": {"progress", "results", "blas", "checks"},
     "stochastic": {"progress", "results", "krylov", "blas", "checks"},
+    "scipy_compat": {"results", "krylov"},
     "approximations": {"checks", "progress", "objective", "operators", "exact", "krylov", "stochastic"},
     "storage": {"results", "network", "objective"},
     "plotting": {"results"},

@@ -66,8 +66,8 @@ def block_cg(
     Returns
     -------
     BlockSolveResult
-        With a status per system, as of :func:`cg`; "nonfinite" and NaN for a column of B that is not finite.  A
-        direction of negative curvature ends the systems that have a component along it, and the others go on.
+        With a status and an x per system, as of :func:`cg`; "nonfinite" and NaN for a column of B that is not finite.
+        A direction of negative curvature ends the systems that have a component along it, and the others go on.
 
     Raises
     ------
@@ -112,6 +112,7 @@ class _Systems:
         self.lengths = np.linalg.norm(self.B, axis=0)
         self.X = np.zeros_like(self.B)
         self.norms = self.lengths.copy()  # of true residuals
+        self.values = np.zeros(k)  # of the quadratics
         self.statuses: list[Status | None] = [None] * k
         self.directions = np.full(B.shape, np.nan)
         self.nonfinite: NDArray[np.bool_] = np.logical_not(finite)
@@ -179,11 +180,21 @@ class _Systems:
                 self.statuses[i] = Status.STAGNATED
 
     def _verify(self, stage: "_Stage") -> None:
-        """Recompute the residuals of the systems in a stage, and keep what is better than before."""
-        AX = self.system.product(stage.best)
-        norms = np.linalg.norm(self.B[:, stage.index] - AX, axis=0)
-        better = norms <= self.norms[stage.index]
-        self.X[:, stage.index[better]] = stage.best[:, better]
+        """Recompute the residuals of the systems in a stage, and keep what is better than before.
+
+        Better is what has a smaller residual, or a smaller value of the quadratic ``x'Ax / 2 - b'x``.
+        """
+        index = stage.index
+        reached = stage.smallest <= np.maximum(self.rtol * self.lengths[index], stage.attainable)
+        X = np.where(reached | stage.singular, stage.best, stage.X)
+        AX = self.system.product(X)
+        B = self.B[:, index]
+        norms = np.linalg.norm(B - AX, axis=0)
+        values = np.einsum("nk,nk->k", X, AX / 2 - B)
+        falls = (values < self.values[index] - 10 * self.system.eps * np.abs(self.values[index])) & ~reached
+        better = (norms <= self.norms[index]) | falls
+        self.values[index[better]] = values[better]
+        self.X[:, index[better]] = X[:, better]
         self.norms[stage.index[better]] = norms[better]
         self.residual_products = AX
 
@@ -225,6 +236,7 @@ class _Stage:
         self.norms = np.linalg.norm(R, axis=0)
         self.smallest = self.norms.copy()
         self.steps = 0
+        self.singular = False  # a null vector was met, along which x diverges
         self.largest_x = np.linalg.norm(X, axis=0)
         self.Q, self.S, self.C = self._factor(R)
 
@@ -250,6 +262,7 @@ class _Stage:
         lowest = self.S @ vectors[:, 0]
         flat = classify_direction(self.system, lowest, W @ vectors[:, 0], doubtful=self.steps == 0)
         if flat is not None:
+            self.singular = flat.status == Status.INCONSISTENT
             return flat
         coefficients = vectors @ ((vectors.T @ self.C) / values[:, None])
         self.X += self.S @ coefficients

@@ -89,9 +89,9 @@ def cg(
         * "budget", "nonfinite" (NaN in a product, or a solution beyond the range of floats), "interrupted", or
           "breakdown" (numbers beyond the range of floats on the way).
 
-        Without a radius x is the iterate of smallest residual, whatever the status.  With one it is the last iterate,
-        which has the smallest value of the quadratic; where curvature was negative, that direction has been followed
-        to the boundary.
+        x is the last iterate, which has the smallest value of the quadratic and the smallest error in the norm of A,
+        though not always the smallest residual; after "stagnated" and "inconsistent" it is the iterate of smallest
+        residual.  With a radius, a direction of negative curvature has been followed to the boundary.
 
     Raises
     ------
@@ -150,6 +150,7 @@ class _ConjugateGradients:
         self.history = [system.b_norm]
         self.best: tuple[Array, float] | None = None  # where the residual has risen since: where it was smallest
         self.verified = (self.x.copy(), system.b_norm)  # the best x with a true residual
+        self.r_verified = self.r.copy()
         self.direction: Array | None = None
         self.largest_x = 0.0
         self.flattest = np.inf  # smallest p'Ap / |p|^2
@@ -165,7 +166,7 @@ class _ConjugateGradients:
             if x0 is not None:
                 self.x, self.r = self.system.scaled_start(x0)
                 self.history = [float(np.linalg.norm(self.r))]
-                self.verified = (self.x.copy(), self.history[0])
+                self.verified, self.r_verified = (self.x.copy(), self.history[0]), self.r.copy()
                 self.largest_x = float(np.linalg.norm(self.x))
             status = self._stages()
         except STOPS as stop:
@@ -276,7 +277,7 @@ class _ConjugateGradients:
         norm = float(np.linalg.norm(r))
         if norm <= self.verified[1]:
             self.verified = (self.x.copy(), norm)
-            self.r = r
+            self.r, self.r_verified = r, r.copy()
 
     def _recall(self) -> None:
         """Return to the iterate of smallest residual; a trust region wants the last."""
@@ -284,16 +285,24 @@ class _ConjugateGradients:
             self.x = self.best[0]
         self.best = None
 
+    def _falls(self, r: Array) -> bool:
+        """Return whether the quadratic is smaller at x, where the residual is r, than where it was verified last."""
+        x, b = self.x, self.system.b
+        value, before = -float(x @ (b + r)) / 2, -float(self.verified[0] @ (b + self.r_verified)) / 2
+        return value < before - 10 * self.system.eps * abs(before)
+
     def _close(self, status: Status) -> SolveResult:
         """Return the best x with its true residual."""
         self.system.operator.release()
         x, norm = self.verified
         if status not in (Status.CONVERGED, Status.STAGNATED):
-            self._recall()
+            if status in (Status.INCONSISTENT, Status.BREAKDOWN):
+                self._recall()
             if not np.array_equal(self.x, x):
                 try:
-                    candidate = float(np.linalg.norm(self.system.residual(self.x)))
-                    if candidate <= norm or self.radius is not None:
+                    r = self.system.residual(self.x)
+                    candidate = float(np.linalg.norm(r))
+                    if candidate <= norm or self._falls(r):
                         x, norm = self.x, candidate
                 except STOPS[:2] as stop:
                     status = status_of(stop)

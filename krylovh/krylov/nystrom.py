@@ -33,8 +33,8 @@ class NystromPreconditioner(SpectralPreconditioner):
     Parameters
     ----------
     A : LinearOperator, ndarray or sparse matrix, shape (n, n)
-        Positive semidefinite; or such that ``A + shift I`` is, which is approximated instead then, and the shift taken
-        off.
+        Positive semidefinite; or with small negative eigenvalues, as long as ``A + shift I`` is positive definite: then
+        the preconditioner is made of the large eigenvalues alone.
     shift : float
         What is added to A, more than 0.
     rank : int
@@ -48,7 +48,7 @@ class NystromPreconditioner(SpectralPreconditioner):
     ------
     TypeError, ValueError
         Where an argument makes no sense, a product has NaN, or products show that ``A + shift I`` is not positive
-        semidefinite.
+        definite.
 
     References
     ----------
@@ -97,22 +97,29 @@ class NystromPreconditioner(SpectralPreconditioner):
 def _approximation(W: Array, Y: Array, shift: float, eps: float) -> tuple[Array, Array]:
     """Return eigenvalues, descending, and eigenvectors of the Nystrom approximation from ``Y = A W``.
 
-    It needs a positive semidefinite matrix, to rounding; the least that is added to A to make it one in the eyes of a
-    Cholesky factorisation, ``nu`` or the shift, is taken off the eigenvalues again.
+    For a positive semidefinite A a little is added to make the core positive definite, and taken off the eigenvalues
+    again.  Otherwise, only those combinations of W are used on which A is positive beyond doubt: by more than a few
+    times what it is negative on others.
     """
     nu = np.sqrt(len(W)) * eps * float(np.linalg.norm(Y, 2))
-    for added in (nu, shift):
-        Z = Y + added * W
-        core = W.T @ Z
-        try:
-            factor = np.linalg.cholesky((core + core.T) / 2)
-        except np.linalg.LinAlgError:
-            continue
+    Z = Y + nu * W
+    core = W.T @ Z
+    core = (core + core.T) / 2
+    try:
+        factor = np.linalg.cholesky(core)
         B = scipy.linalg.solve_triangular(factor, Z.T, lower=True).T
-        U, sigma, _ = np.linalg.svd(B, full_matrices=False)
-        floor = 0.0 if added == nu else -np.inf
-        return np.maximum(sigma**2 - added, floor), U
-    lowest = float(np.linalg.eigvalsh((core + core.T) / 2)[0])
-    raise ValueError(
-        f"A + shift I must be positive semidefinite, but w'(A + shift I) w = {lowest:.3g} for a vector w of length one"
-    )
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(core)
+        lowest = float(values[0]) - nu
+        if lowest + shift <= 0:
+            raise ValueError(
+                "A + shift I must be positive definite, but w'(A + shift I) w = "
+                f"{lowest + shift:.3g} for a vector w of length one"
+            ) from None
+        clear = values > max(2 * abs(lowest), 1e-3 * shift)
+        nu = 0.0
+        B = (Y @ vectors[:, clear]) / np.sqrt(values[clear])
+        if not clear.any():
+            return np.zeros(1), W[:, :1]
+    U, sigma, _ = np.linalg.svd(B, full_matrices=False)
+    return np.maximum(sigma**2 - nu, 0.0), U

@@ -180,13 +180,16 @@ class _Family:
         system.operator.release()
         shifts = np.ldexp(self.shifts, -system.exponent)
         norms = np.full(self.shifts.size, system.b_norm)
+        values = np.zeros(self.shifts.size)  # of the quadratics x'(A + lam I)x / 2 - b'x
         try:
-            AX = system.product(self.X)
-            norms = np.linalg.norm(system.b[:, None] - AX - self.X * shifts, axis=0)
+            image = system.product(self.X) + self.X * shifts
+            norms = np.linalg.norm(system.b[:, None] - image, axis=0)
+            values = np.einsum("nk,nk->k", self.X, image / 2 - system.b[:, None])
         except STOPS[:2] as stop:
             status = status_of(stop)
             self.X[:] = 0.0
-        worse = norms > system.b_norm  # nothing is better than this
+        singular = np.array([found == Status.INCONSISTENT for found in self.statuses], dtype=bool)
+        worse = (norms > system.b_norm) & ((values >= 0) | singular)  # nothing is better than this
         self.X[:, worse], norms[worse] = 0.0, system.b_norm
         statuses = []
         for i, (found, norm) in enumerate(zip(self.statuses, norms, strict=True)):

@@ -6,9 +6,11 @@ operator to one vector, those of verification included.
 """
 
 from krylovh.results.chebyshev import ChebyshevDensity
+from krylovh.results.check import OperatorCheck
 from krylovh.results.density import Scale, SpectralDensity, signed_log
 from krylovh.results.eigen import EigenResult, Tridiagonalization
 from krylovh.results.estimate import DiagonalEstimate, Estimate
+from krylovh.results.function import InverseDiagonal, MatrixFunctionResult
 from krylovh.results.solve import BlockSolveResult, SolveResult
 from krylovh.results.status import Status
 
@@ -18,6 +20,9 @@ __all__ = [
     "DiagonalEstimate",
     "EigenResult",
     "Estimate",
+    "InverseDiagonal",
+    "MatrixFunctionResult",
+    "OperatorCheck",
     "Scale",
     "SolveResult",
     "SpectralDensity",

@@ -55,7 +55,7 @@ class BlockSolveResult:
     >>> print(family)
     2 systems by shifted_cg, 3 iterations, 5 products
       0: converged, relative residual 1.3e-16
-      1: negative_curvature, relative residual 1.0e+00
+      1: negative_curvature, relative residual 1.5e+00
     >>> family[0].x
     array([0.5       , 0.33333333, 0.2       ])
     """

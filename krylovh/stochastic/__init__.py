@@ -4,6 +4,7 @@ from krylovh.stochastic.chebyshev import kernel_polynomial_density
 from krylovh.stochastic.counts import condition_number, effective_dimension, eigenvalue_count
 from krylovh.stochastic.density import spectral_density
 from krylovh.stochastic.diagonal import diagonal
+from krylovh.stochastic.inverse_diagonal import inverse_diagonal
 from krylovh.stochastic.quadrature import logdet, trace_function
 from krylovh.stochastic.spectral_function import NonPositiveSpectrumError
 from krylovh.stochastic.squares import frobenius_norm, participation_ratio, squared_diagonal_sum
@@ -16,6 +17,7 @@ __all__ = [
     "effective_dimension",
     "eigenvalue_count",
     "frobenius_norm",
+    "inverse_diagonal",
     "kernel_polynomial_density",
     "logdet",
     "participation_ratio",

@@ -23,6 +23,8 @@ from krylovh.results import (
     DiagonalEstimate,
     EigenResult,
     Estimate,
+    InverseDiagonal,
+    MatrixFunctionResult,
     SolveResult,
     SpectralDensity,
     Tridiagonalization,
@@ -129,6 +131,8 @@ register(
     SolveResult,
     {"x": ("parameter",), "negative_curvature": ("parameter",), "residual_history": ("iteration",)},
 )
+register(MatrixFunctionResult, {"x": ("parameter",)})
+register(InverseDiagonal, {"values": ("entry",), "standard_errors": ("entry",)})
 register(
     BlockSolveResult,
     {

@@ -167,3 +167,12 @@ def test_misuse_is_named(B, error, message):
 def test_operators_that_are_not_symmetric_are_refused():
     with pytest.raises(ValueError, match="A must be symmetric"):
         block_cg(np.triu(np.ones((5, 5))), columns(5, 3))
+
+
+def test_few_iterations_already_help():
+    reference, B = zoo.minimum(100), columns(100, 2)
+    result = block_cg(reference.operator(), B, max_iterations=2)
+    assert result.status == Status.BUDGET
+    for i in range(2):
+        x = result.x[:, i]
+        assert x @ reference.apply(x) / 2 < B[:, i] @ x

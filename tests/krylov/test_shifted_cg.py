@@ -111,3 +111,11 @@ def test_misuse_is_named(arguments, message):
     values = {"A": np.eye(5), "b": np.arange(5.0), "shifts": [1.0]} | arguments
     with pytest.raises(ValueError, match=message):
         shifted_cg(values["A"], values["b"], values["shifts"])
+
+
+def test_few_iterations_already_help():
+    reference, b = zoo.minimum(100), right_hand_side(100)
+    result = shifted_cg(reference.operator(), b, [0.0, 1e-3], max_iterations=3)
+    assert result.status == Status.BUDGET
+    for i in range(2):
+        assert result.x[:, i] @ reference.apply(result.x[:, i]) / 2 < b @ result.x[:, i]

@@ -16,6 +16,8 @@ from krylovh import (
     DiagonalEstimate,
     EigenResult,
     Estimate,
+    InverseDiagonal,
+    MatrixFunctionResult,
     ResultStore,
     SolveResult,
     SpectralDensity,
@@ -56,6 +58,8 @@ RESULTS = {
     "moments": ChebyshevDensity(np.array([[1.0, 0.5, np.nan]]), (-1.0, 2.0), 9, 2, 0, Status.BUDGET),
     "lanczos": Tridiagonalization(np.ones(2), np.ones(1), np.eye(4, 2), np.zeros(4), 0.0, 2, Status.BREAKDOWN),
     "without Q": Tridiagonalization(np.ones(1), np.ones(0), None, np.zeros(4), 0.5, 1, Status.CONVERGED),
+    "function": MatrixFunctionResult(ODD_VALUES, Status.BUDGET, np.inf, 0.5, 3, 3, 1e-8),
+    "inverse": InverseDiagonal(np.ones(2), np.zeros(2), 3, 9, 7, Status.BUDGET),
     "solution": SolveResult(ODD_VALUES, Status.BOUNDARY, 0.5, np.nan, 1, 3, None, np.ones(2), 1e-6, "cg"),
     "saddle": SolveResult(np.ones(2), Status.NEGATIVE_CURVATURE, 1.0, 1.0, 0, 2, np.eye(2)[0], np.ones(1), 0.0, "cg"),
     "solutions": BlockSolveResult(
