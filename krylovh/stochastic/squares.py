@@ -121,8 +121,9 @@ def squared_diagonal_sum(
     Returns
     -------
     Estimate
-        The mean over all pairs of probes.  With fewer than four probes the standard error is NaN and the interval the
-        whole line.  ``status`` is as for :func:`krylovh.trace`.
+        The mean over all pairs of probes.  With fewer than four probes the standard error is NaN and the interval
+        unbounded.  It covers within 1.5 % of 95 % from 50 probes on; with 20, down to 88 % where one eigenvalue
+        dominates.  ``status`` is as for :func:`krylovh.trace`.
 
     Raises
     ------
