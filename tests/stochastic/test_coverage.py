@@ -148,7 +148,7 @@ def test_looking_for_a_target_does_not_spoil_the_interval(method, rate):
     n = 600
     Q = np.linalg.qr(np.random.default_rng(0).standard_normal((n, n)))[0]
     A = (Q * rate ** np.arange(n)) @ Q.T
-    rtol = {"hutchinson": 0.06, "hutch++": 0.04, "xtrace": 0.02, "xnystrace": 0.02}[method] * (2 if rate < 0.95 else 1)
+    rtol = {"hutchinson": 0.06, "hutch++": 0.04, "xtrace": 0.05, "xnystrace": 0.02}[method] * (2 if rate < 0.95 else 1)
     results = [trace(A, method=method, rtol=rtol, rng=seed, block_size=64) for seed in range(600)]
     assert max(r.num_products for r in results) < n
     assert all((r.interval[1] - r.interval[0]) / 2 <= rtol * abs(r.value) for r in results)

@@ -143,21 +143,23 @@ def test_a_target_is_reached_or_the_diagonal_computed(method):
     assert np.isfinite(budget.standard_error).all()
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("at", [3, 8])
 @pytest.mark.parametrize(("failure", "status"), [(KeyboardInterrupt(), Status.INTERRUPTED), (np.nan, Status.NONFINITE)])
-def test_what_was_found_before_a_failure_is_kept(failure, status):
+def test_what_was_found_before_a_failure_is_kept(failure, status, at, method):
     calls = 0
 
     def matmat(V):
         nonlocal calls
         calls += 1
-        if calls == 3:
+        if calls == at:
             if isinstance(failure, BaseException):
                 raise failure
             return np.full_like(V, failure)
         return 2 * V
 
     A = LinearOperator((60, 60), matvec=lambda v: 2 * v, matmat=matmat, dtype=float)
-    result = diagonal(A, num_products=50, rng=0, block_size=4)
+    result = diagonal(A, method=method, num_products=50, rng=0, block_size=4)
     assert result.status is status
     np.testing.assert_array_equal(result.value, np.full(60, 2.0))
     assert "diagonal of order 60" in str(result)
