@@ -123,8 +123,10 @@ class LockstepLanczos:
                 self._recur(int(process), j, w)
             if self._deflated.shape[1]:
                 W -= (W @ self._deflated) @ self._deflated.T
-            for process, w in zip(self.active, W, strict=True):
-                self._extend(int(process), j, w)
+            lengths = np.array([dnrm2(w) for w in W])
+            lost = self._lost(j, W, lengths)
+            for k, (process, w) in enumerate(zip(self.active, W, strict=True)):
+                self._extend(int(process), j, w, float(lengths[k]), bool(lost[k]))
         going_on = ~self.invariant[self.active]
         self.active = self.active[going_on & (j + 1 < self.num_steps)]
 
@@ -152,18 +154,25 @@ class LockstepLanczos:
         self.alphas[i, j] = ddot(q, w)
         daxpy(q, w, a=-self.alphas[i, j])
 
-    def _extend(self, i: int, j: int, w: Array) -> None:
-        """Finish step j of process i, with ``w = beta_j q_{j+1}``."""
+    def _lost(self, j: int, W: Array, lengths: Array) -> NDArray[np.bool_]:
+        """Return which rows of ``W``, ``beta_j q_{j+1}`` of the active processes, have to be orthogonalised."""
+        if self._orthogonality is None:
+            return np.zeros(len(W), dtype=bool)
+        asymmetry = np.zeros(len(W))
+        if j:  # the part along q_{j-1} is known to be zero but for errors of the products
+            for k, (process, w) in enumerate(zip(self.active, W, strict=True)):
+                asymmetry[k] = abs(ddot(self._vector(int(process), j - 1), w))
+        return self._orthogonality.is_lost(self.active, j, lengths, asymmetry)
+
+    def _extend(self, i: int, j: int, w: Array, beta: float, lost: bool) -> None:
+        """Finish step j of process i, with ``w = beta_j q_{j+1}``, whose orthogonality may be lost."""
         depth, n = self._basis.shape[1:]
-        beta, previous_beta = float(dnrm2(w)), float(self.betas[i, j - 1]) if j else 0.0
+        previous_beta = float(self.betas[i, j - 1]) if j else 0.0
         norm = max(float(self._norms[i]), abs(float(self.alphas[i, j])) + beta + previous_beta)
-        if self._orthogonality is not None:
-            # the part along q_{j-1} is known to be zero but for errors of the products
-            asymmetry = abs(float(ddot(self._vector(i, j - 1), w))) if j else 0.0
-            if self._orthogonality.is_lost(i, j, beta, asymmetry):
-                coefficients, beta = orthogonalize(self._basis[i, : j + 1].T, w)
-                self.alphas[i, j] += coefficients[j]
-                self._orthogonality.restored(i, j, coefficients)
+        if lost and self._orthogonality is not None:
+            coefficients, beta = orthogonalize(self._basis[i, : j + 1].T, w)
+            self.alphas[i, j] += coefficients[j]
+            self._orthogonality.restored(i, j, coefficients)
         self._norms[i], self.betas[i, j] = norm, beta
         # n orthogonal vectors are the whole space; without reorthogonalisation they need not be orthogonal
         whole_space = self._orthogonality is not None and j + 1 == n - self._deflated.shape[1]
@@ -195,28 +204,30 @@ class _Orthogonality:
         self._lengths = np.zeros(b)
         self._again = np.zeros(b, dtype=bool)  # the last vector was orthogonalised, and the next one is to be
 
-    def is_lost(self, i: int, j: int, beta: float, asymmetry: float) -> bool:
-        """Return whether ``beta_j q_{j+1}``, of length ``beta``, has to be orthogonalised.
+    def is_lost(self, rows: NDArray[np.intp], j: int, beta: Array, asymmetry: Array) -> NDArray[np.bool_]:
+        """Return for which processes ``beta_j q_{j+1}``, of length ``beta``, has to be orthogonalised.
 
         ``asymmetry`` is its inner product with ``q_{j-1}``.
         """
-        estimate, current, previous = (self._estimates[(j + 1 - back) % 3, i] for back in range(3))
-        alphas, betas, lengths = self._alphas[i], self._betas[i], self._products[i]
-        lengths[j] = abs(alphas[j]) + beta + (betas[j - 1] if j else 0.0)
-        self._lengths[i] = beta
-        if beta == 0:
-            return True
-        self._noise[i] = max(self._noise[i], 3 * asymmetry / lengths[j])
-        rounding = self._noise[i] * (lengths[: j + 1] + lengths[j])
-        estimate[: j + 1] = rounding / beta  # of the two last vectors
+        current, previous = self._estimates[j % 3, rows], self._estimates[(j - 1) % 3, rows]
+        alphas, betas = self._alphas[rows], self._betas[rows]
+        length = np.abs(alphas[:, j]) + beta + (betas[:, j - 1] if j else 0.0)
+        self._products[rows, j], self._lengths[rows] = length, beta
+        self._noise[rows] = np.maximum(self._noise[rows], 3 * asymmetry / np.where(length > 0, length, 1.0))
+        rounding = self._noise[rows][:, None] * (self._products[rows, : j + 1] + length[:, None])
+        divisor = np.where(length > 0, np.maximum(beta, 1e-30 * length), 1.0)[:, None]
+        estimate = rounding / divisor  # of the two last vectors
         if j > 1:
             k = j - 1
-            growth = betas[:k] * current[1 : k + 1] + (alphas[:k] - alphas[j]) * current[:k] - betas[k] * previous[:k]
-            growth[1:] += betas[: k - 1] * current[: k - 1]
-            estimate[:k] = (growth + np.copysign(rounding[:k], growth)) / beta
-        lost = bool(self._again[i]) or float(np.abs(estimate[: j + 1]).max()) > self._level
-        self._again[i] = lost and not self._again[i]
-        return lost
+            growth = betas[:, :k] * current[:, 1 : k + 1] - betas[:, k:j] * previous[:, :k]
+            growth += (alphas[:, :k] - alphas[:, j : j + 1]) * current[:, :k]
+            growth[:, 1:] += betas[:, : k - 1] * current[:, : k - 1]
+            estimate[:, :k] = (growth + np.copysign(rounding[:, :k], growth)) / divisor
+        self._estimates[(j + 1) % 3, rows, : j + 1] = estimate
+        again = self._again[rows]
+        lost = again | (beta == 0) | (np.abs(estimate).max(axis=1) > self._level)
+        self._again[rows] = lost & ~again
+        return np.asarray(lost)
 
     def restored(self, i: int, j: int, coefficients: Array) -> None:
         """Note that ``q_{j+1}`` was orthogonalised, and what was taken away."""
