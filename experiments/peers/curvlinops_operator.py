@@ -2,29 +2,47 @@
 
 from importlib.metadata import version
 
+import numpy as np
+import scipy.sparse.linalg
 import torch
 from curvlinops import HessianLinearOperator
 
 from .problem import Candidate
 from .torch_model import describe, module_of, tensors
+from .trained import eigenpairs_of
 
 
 def facts():
     return f"curvlinops {version('curvlinops-for-pytorch')} on {describe()}"
 
 
-def products(problem, k):
+def operator_of(problem, num_data):
     module, X, labels = module_of(problem)
-    operator = HessianLinearOperator(
+    return HessianLinearOperator(
         module,
         torch.nn.CrossEntropyLoss(),
         list(module.parameters()),
         [(X, labels)],
         check_deterministic=False,
-        num_data=problem.num_samples,
+        num_data=num_data,
     )
+
+
+def products(problem, k):
+    operator = operator_of(problem, problem.num_samples)
     (V,) = tensors([problem.vectors(k).T])
     if k == 1:
         v = V[:, 0].contiguous()
         return {"operator @ vector": Candidate(lambda: operator @ v, lambda result: result.detach().numpy())}
     return {"operator @ matrix": Candidate(lambda: operator @ V, lambda result: result.detach().numpy().T)}
+
+
+def eigenpairs(problem, k):
+    """The k largest eigenpairs by SciPy's eigsh, as curvlinops recommends."""
+    operator = operator_of(problem, len(problem.data()[0])).to_scipy()
+    start = np.random.default_rng(0).standard_normal(operator.shape[0])
+
+    def solve(A):
+        return scipy.sparse.linalg.eigsh(A, k, which="LA", tol=1e-6, v0=start)
+
+    return {"SciPy's eigsh, tol 1e-6": eigenpairs_of(solve, [(operator, lambda V: operator @ V)])}
