@@ -274,7 +274,18 @@ def _iterate(
     gaps = np.zeros(pairs.values.size)
     if search.verified:
         gaps = gaps_to_interval(pairs.values, pairs.residual_norms, *search.rest)
-    return eigen_result(A, request, seed, pairs, search.norm, gaps, stopped, search.verified, search.num_restarts)
+    return eigen_result(
+        A,
+        request,
+        seed,
+        pairs,
+        search.norm,
+        gaps,
+        stopped,
+        search.verified,
+        search.num_restarts,
+        search.product_error,
+    )
 
 
 def _within(
@@ -335,6 +346,7 @@ def eigen_result(
     stopped: Status | None = None,
     set_verified: bool = False,
     num_restarts: int = 0,
+    product_error: float = 0.0,
 ) -> EigenResult:
     """Return the result in the units of ``A``, with the status that the residuals deserve."""
     converged = pairs.residual_norms <= request.tol * norm
@@ -358,5 +370,5 @@ def eigen_result(
         tol=request.tol,
         seed=seed,
         gaps=A.unscale(gaps),
-        rounding=float(np.ldexp(ROUNDING * A.eps * norm, A.exponent)),
+        rounding=float(np.ldexp(ROUNDING * A.eps * norm + np.sqrt(request.k) * product_error, A.exponent)),
     )
