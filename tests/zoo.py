@@ -293,7 +293,7 @@ def complete_bipartite_laplacian(n: int) -> Reference:
 
 
 def circulant(n: int) -> Reference:
-    """X + (two neighbours on either side, with weights 1/2 and 1/4)."""
+    """The identity plus two neighbours on either side, with weights 1/2 and 1/4, on a ring."""
     angle = 2 * np.pi * np.arange(n) / n
     values = 1 + np.cos(angle) + 0.5 * np.cos(2 * angle)
 

@@ -2,12 +2,14 @@
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse.linalg
 
 import krylovh
 from krylovh import HessianOperator, Network, Objective
 from krylovh.threads import thread_info
 
 from .problem import Candidate, moments
+from .trained import eigenpairs_of
 
 
 def facts():
@@ -77,3 +79,43 @@ def structure(problem):
         "gradient": Candidate(lambda: objective.at(theta).gradient()),
         "obd_diagonal": Candidate(lambda: krylovh.obd_diagonal(objective.at(theta))),
     }
+
+
+def eigenpairs(problem, k):
+    """The k largest eigenpairs: by eigsh, by eigsh in float32 and a refinement in float64, and by SciPy's eigsh."""
+
+    def timed(dtype):
+        operator = HessianOperator(objective_of(problem._replace(dtype=dtype)))
+        return operator, lambda V: operator.matvec(V) if V.ndim == 1 else operator.matmat(V)
+
+    own = [timed(problem.dtype)]
+
+    def lanczos(A, tol):
+        result = krylovh.eigsh(A, k, tol=tol, rng=0)
+        return result.eigenvalues, result.eigenvectors
+
+    def arpack(A, tol):
+        return scipy.sparse.linalg.eigsh(
+            A, k, which="LA", tol=tol, v0=np.random.default_rng(0).standard_normal(A.shape[0])
+        )
+
+    def refined(coarse, A):
+        rough = krylovh.eigsh(coarse, k, tol=1e-6, rng=0)
+        result = krylovh.refine_eigenpairs(A, rough, coarse=coarse, tol=1e-8, rng=0)
+        return result.eigenvalues, result.eigenvectors
+
+    if problem.dtype == "float32":
+        return {"eigsh, tol 1e-6": eigenpairs_of(lambda A: lanczos(A, 1e-6), own)}
+    return {
+        "eigsh, tol 1e-9": eigenpairs_of(lambda A: lanczos(A, 1e-9), own),
+        "eigsh in float32, refined": eigenpairs_of(refined, [timed("float32"), *own]),
+        "SciPy's eigsh, tol 1e-6": eigenpairs_of(lambda A: arpack(A, 1e-6), own),
+    }
+
+
+def residuals(problem, rows):
+    """Residual norms of rows (k, 3 + n) of eigenpairs, in float64."""
+    operator = HessianOperator(objective_of(problem._replace(dtype="float64")))
+    X = np.asfortranarray(rows[:, 3:].T)
+    R = operator.matmat(X) - X * rows[:, 0]
+    return {"residuals": Candidate(lambda: np.linalg.norm(R, axis=0))}

@@ -29,6 +29,7 @@ from krylovh.krylov.basis import BasisStorage
 from krylovh.krylov.dense import complete_eigenpairs
 from krylovh.krylov.ends import WHICH, Request, Which
 from krylovh.krylov.gaps import gaps_to_interval
+from krylovh.krylov.interval import IntervalSearch
 from krylovh.krylov.pairs import Pairs
 from krylovh.krylov.scaling import ScaledOperator
 from krylovh.krylov.search import ROUNDING, Search
@@ -54,7 +55,7 @@ def eigsh(
     A: Any,
     k: int = 6,
     *,
-    which: Which = "LA",
+    which: Which | tuple[float, float] = "LA",
     tol: float = 1e-8,
     v0: ArrayLike | None = None,
     ncv: int | None = None,
@@ -81,10 +82,11 @@ def eigsh(
         Real and symmetric.
     k : int
         Number of eigenpairs, between 1 and n, or n - m with ``deflate``.
-    which : {"LA", "SA", "LM", "BE", "SM"}
+    which : {"LA", "SA", "LM", "BE", "SM"} or (a, b)
         Largest, smallest, largest in magnitude, both ends (one more from the high end if k is odd), smallest in
         magnitude.  The last is not an extreme of the spectrum and is served for orders up to 4000 only, by way of the
-        whole spectrum.
+        whole spectrum.  Of an interval [a, b] all eigenpairs are sought, at most k; each step costs as many products
+        as the degree of a polynomial filter, some 5 times the width of the spectrum over that of the interval.
     tol : float
         A pair is converged when ``|A x - lambda x| <= tol |A|``.  Below about 10 machine epsilons of the products
         (10 x 1.2e-7 for float32) this cannot be reached, and the status is "stagnated".
@@ -150,20 +152,24 @@ def eigsh(
         raise ValueError("A must have at least one row, got shape (0, 0)")
     deflated = known_vectors(deflate, n)
     k = whole_number("k", k, 1, n - deflated.shape[1])
-    if which not in WHICH:
-        raise ValueError(f"which must be one of {WHICH}, got {which!r}")
+    interval = _checked_interval(which)
     if not 0 <= tol < 1:
         raise ValueError(f"tol must be in [0, 1), got {tol}")
     if max_restarts < 0:
         raise ValueError(f"max_restarts must be at least 0, got {max_restarts}")
+    if interval is not None and (v0 is not None or block_size is not None):
+        raise ValueError("v0 and block_size must not be given where which is an interval")
     start = None if v0 is None else checked_block(v0, n, deflated)
     block = start.shape[1] if start is not None else 1
     if block_size is not None:
         block = max(block, whole_number("block_size", block_size, 1, n))
-    capacity = _basis_size(ncv, k, n, which, block)
+    name = str(which) if interval is None else f"[{interval[0]:g}, {interval[1]:g}]"
+    capacity = _basis_size(ncv, k, n, name, block)
     storage = _storage(basis_path, memory_limit)
-    request, seed = Request(k, which, float(tol)), resolve_seed(rng)
+    request, seed = Request(k, name, float(tol)), resolve_seed(rng)
     with reporting(progress, "eigsh") as report:
+        if interval is not None:
+            return _within(operator, request, seed, report, interval, max_restarts, verify, deflated, storage)
         if which == "SM" or (capacity == n and operator.remaining > n + k):
             return _complete(operator, request, seed, report, deflated)
         return _iterate(
@@ -179,6 +185,21 @@ def eigsh(
             deflated=deflated,
             storage=storage,
         )
+
+
+def _checked_interval(which: Any) -> tuple[float, float] | None:
+    """Return the interval that ``which`` is, or None if it is a word."""
+    if isinstance(which, str):
+        if which not in WHICH:
+            raise ValueError(f"which must be one of {WHICH} or an interval (a, b), got {which!r}")
+        return None
+    try:
+        a, b = (float(end) for end in which)
+    except (TypeError, ValueError):
+        raise ValueError(f"which must be one of {WHICH} or an interval (a, b), got {which!r}") from None
+    if not (np.isfinite(a) and np.isfinite(b) and a < b):
+        raise ValueError(f"which must be an interval (a, b) with a < b, both finite, got {which!r}")
+    return a, b
 
 
 def _basis_size(ncv: int | None, k: int, n: int, which: str, block: int) -> int:
@@ -253,7 +274,54 @@ def _iterate(
     gaps = np.zeros(pairs.values.size)
     if search.verified:
         gaps = gaps_to_interval(pairs.values, pairs.residual_norms, *search.rest)
-    return eigen_result(A, request, seed, pairs, search.norm, gaps, stopped, search.verified, search.num_restarts)
+    return eigen_result(
+        A,
+        request,
+        seed,
+        pairs,
+        search.norm,
+        gaps,
+        stopped,
+        search.verified,
+        search.num_restarts,
+        search.product_error,
+    )
+
+
+def _within(
+    operator: SymmetricOperator,
+    request: Request,
+    seed: int,
+    report: ProgressFunction,
+    interval: tuple[float, float],
+    max_restarts: int,
+    verify: bool,
+    deflated: Array,
+    storage: BasisStorage,
+) -> EigenResult:
+    """Return all eigenpairs in an interval, by a polynomial filter."""
+    operator.reserved = 2 * request.k
+    try:
+        first = first_products(operator, None, 1, deflated, seed)
+    except STOPS as stop:
+        return _nothing(operator, request, seed, stop)
+    a, b = (float(np.ldexp(end, -first.A.exponent)) for end in interval)
+    search = IntervalSearch(first, a, b, request, max_restarts, seed, report, deflated, storage)
+    stopped = None
+    try:
+        search.find(verify)
+    except STOPS as stop:
+        stopped = _stopped(stop)
+    try:
+        search.close()
+    except NonFiniteProduct:
+        stopped = Status.NONFINITE
+    pairs = search.found
+    # as many as there are, or more than there can be where some are missing
+    counted = Request(pairs.values.size if stopped is None else request.k + 1, request.which, request.tol)
+    return eigen_result(
+        first.A, counted, seed, pairs, search.norm, search.gaps(), stopped, search.verified, search.num_restarts
+    )
 
 
 def _stopped(stop: BaseException) -> Status:
@@ -278,6 +346,7 @@ def eigen_result(
     stopped: Status | None = None,
     set_verified: bool = False,
     num_restarts: int = 0,
+    product_error: float = 0.0,
 ) -> EigenResult:
     """Return the result in the units of ``A``, with the status that the residuals deserve."""
     converged = pairs.residual_norms <= request.tol * norm
@@ -301,5 +370,5 @@ def eigen_result(
         tol=request.tol,
         seed=seed,
         gaps=A.unscale(gaps),
-        rounding=float(np.ldexp(ROUNDING * A.eps * norm, A.exponent)),
+        rounding=float(np.ldexp(ROUNDING * A.eps * norm + np.sqrt(request.k) * product_error, A.exponent)),
     )

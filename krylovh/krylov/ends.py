@@ -23,7 +23,7 @@ class Request:
     """What is asked for: k pairs, from which end, with residuals up to ``tol |A|``."""
 
     k: int
-    which: Which
+    which: str
     tol: float
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.blas import one_blas_thread
 from krylovh.checks import whole_number
 from krylovh.krylov.orthogonalize import orthonormal_part, project_out
 from krylovh.krylov.pairs import Pairs, checked_products, rayleigh_ritz
@@ -204,10 +205,11 @@ def _corrected(A: ScaledOperator, pairs: Pairs, target: float, steps: int) -> tu
         active = pairs.residual_norms > target
         if not active.any():
             break
-        residuals = pairs.products[:, active] - pairs.vectors[:, active] * pairs.values[active]
-        D = residuals / np.linalg.norm(residuals, axis=0)
-        project_out(Z, D)
-        D = orthonormal_part(D, Z, 1e-6)[0]
+        with one_blas_thread():  # narrow matrices: more threads would only wait for each other
+            residuals = pairs.products[:, active] - pairs.vectors[:, active] * pairs.values[active]
+            D = residuals / np.linalg.norm(residuals, axis=0)
+            project_out(Z, D)
+            D = orthonormal_part(D, Z, 1e-6)[0]
         if D.shape[1] == 0:
             return pairs, taken, True
         try:
@@ -217,12 +219,13 @@ def _corrected(A: ScaledOperator, pairs: Pairs, target: float, steps: int) -> tu
                 raise
             break
         Z, AZ, taken = np.hstack([Z, D]), np.hstack([AZ, AD]), taken + 1
-        form = Z.T @ AZ
-        form[:k, k:] = form[k:, :k].T  # D'(A X): that of the accurate products
-        coordinates = np.linalg.eigh((form + form.T) / 2)[1]
-        share = np.linalg.norm(coordinates[:k], axis=0)
-        coordinates = coordinates[:, np.sort(np.argsort(-share, kind="stable")[:k])]
-        pairs = rayleigh_ritz(Z @ coordinates, AZ @ coordinates)
+        with one_blas_thread():
+            form = Z.T @ AZ
+            form[:k, k:] = form[k:, :k].T  # D'(A X): that of the accurate products
+            coordinates = np.linalg.eigh((form + form.T) / 2)[1]
+            share = np.linalg.norm(coordinates[:k], axis=0)
+            coordinates = coordinates[:, np.sort(np.argsort(-share, kind="stable")[:k])]
+            pairs = rayleigh_ritz(Z @ coordinates, AZ @ coordinates)
         history.append(float(pairs.residual_norms.max()))
         if taken >= _PATIENCE and min(history[-_PATIENCE:]) > _PROGRESS * min(history[:-_PATIENCE]):
             return pairs, taken, True

@@ -78,7 +78,7 @@ class Search:
         self.num_restarts = 0
         self.verified = False
         self.rest = (-np.inf, np.inf)  # holds all other eigenvalues, as far as it is known
-        self._error = 0.0  # of products, root mean square, where they were not made anew
+        self.product_error = 0.0  # of products, root mean square, where they were not made anew
         self._last: tuple[RitzPairs, Index] | None = None  # state of the process when its catch was absorbed
 
     def find(self, start: Array, product: Array | None) -> None:
@@ -222,13 +222,13 @@ class Search:
         if known:
             eps, tol = self.A.eps, 0.1 * self.tol  # rounding of long sums exceeds 10 eps
             AY, error = checked_products(self.A, Y, process.products(coordinates), self.rng)
-            known = error <= max(ROUNDING * eps, min(10 * ROUNDING * eps, tol)) * self.norm
+            known = error <= max(ROUNDING * eps, min(3 * ROUNDING * eps, tol)) * self.norm
         if not known:
             Y, error = np.linalg.qr(Y)[0], 0.0
             AY = self.A(Y)
-        self._error = max(self._error, error)
+        self.product_error = max(self.product_error, error)
         vectors, products = np.hstack([self.base.vectors, Y]), np.hstack([self.base.products, AY])
-        pairs = rayleigh_ritz(vectors, products, self._error)
+        pairs = rayleigh_ritz(vectors, products, self.product_error)
         self.found = pairs.select(np.sort(preference(pairs.values, self.which)[: self.k]))
 
     def _catch(self, ritz: RitzPairs) -> Index:
