@@ -36,12 +36,15 @@ $(PEERS)/.ready: pyproject.toml
 demo: $(VENV)/.demo  ## The Hessian spectrum of a trained net, next to the exact one: a table, demo.h5 and demo.png
 	$(BIN)/krylovh demo
 
-# BLAS keeps to one thread where the tests' many tiny problems would only wait for a second one
+# Two processes side by side.  BLAS keeps to one thread where the tests' many tiny problems would only wait for a second
+# one, and threads that wait for work sleep
+TEST := OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: $(VENV)/.test  ## All tests and the examples of all docstrings, warnings as errors
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules krylovh tests -m 'not full'
+	$(TEST) --doctest-modules krylovh tests -m 'not full'
 
 test-full: $(VENV)/.test  ## The long versions of the tests as well
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules krylovh tests
+	$(TEST) --doctest-modules krylovh tests
 
 lint: $(VENV)/.dev  ## Style and formatting
 	$(BIN)/ruff check .

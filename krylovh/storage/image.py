@@ -14,8 +14,9 @@ a function of the content.  Text is UTF-8 of fixed length.
 
 Two digests protect it.  The *seal*, the last 80 bytes, is the SHA-256 of all bytes before it, and is checked before
 the HDF5 library sees a single one of them: a damaged file is never parsed.  Other readers do not notice it, since HDF5
-ignores what follows its end.  A program that edits the file removes it, and that is no damage: each result has a
-*digest* of its names, dtypes, shapes, attributes and values, and is compared with it whenever it is read.
+ignores what follows its end.  A program that edits the file removes it, and that is no damage: such a file is first
+read by a child process, and each result has a *digest* of its names, dtypes, shapes, attributes and values, and is
+compared with it whenever it is read.
 """
 
 import hashlib
@@ -32,6 +33,7 @@ from krylovh.storage.atomic import open_regular
 from krylovh.storage.errors import CorruptFileError, UnsupportedFormatError, UntrustedFileError
 from krylovh.storage.layout import Attribute, Record, plain_value
 from krylovh.storage.structure import attributes_of, child_of, survey
+from krylovh.storage.trial import read_in_child
 
 __all__ = ["FORMAT_VERSION", "hdf5_image", "open_hdf5", "open_image", "read_record", "sealed_image"]
 
@@ -105,7 +107,8 @@ def open_image(path: Path) -> Iterator[tuple[Any, int]]:
     krylovh.storage.errors.CorruptFileError: ...: not an HDF5 file, but ... other bytes
     """
     with open_regular(path) as raw:
-        _check_seal(raw, path)
+        if not _is_sealed(raw, path):
+            read_in_child(raw, path)
         with open_hdf5(raw, path) as (file, size):
             header = attributes_of(file)
             if header.get("format") != FORMAT or "format_version" not in header:
@@ -247,13 +250,13 @@ def _image_of(file: Any) -> bytes:
     return bytes(file.id.get_file_image())
 
 
-def _check_seal(raw: BinaryIO, path: Path) -> None:
-    """Compare the file with its seal, if it has one."""
+def _is_sealed(raw: BinaryIO, path: Path) -> bool:
+    """Compare the file with its seal; return whether it has one."""
     size = raw.seek(0, 2)
     raw.seek(max(0, size - _SEAL_SIZE))
     seal = raw.read(_SEAL_SIZE)
     if not seal.startswith(_SEAL):
-        return
+        return False
     raw.seek(0)
     digest, rest = hashlib.sha256(), size - _SEAL_SIZE
     while rest > 0 and (piece := raw.read(min(_PIECE, rest))):
@@ -261,3 +264,4 @@ def _check_seal(raw: BinaryIO, path: Path) -> None:
         rest -= len(piece)
     if digest.hexdigest().encode() != seal[len(_SEAL) :]:
         raise CorruptFileError(f"{path}: damaged, the bytes do not match the SHA-256 seal at the end of the file")
+    return True

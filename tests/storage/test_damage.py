@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from krylovh import EigenResult, Estimate, ResultStore, Status
+from krylovh.storage import trial
 from krylovh.storage.errors import CorruptFileError, UnsupportedFormatError
 
 SEAL = 80  # bytes of the seal at the end of a file
@@ -79,18 +80,30 @@ def test_bursts_are_refused(image, tmp_path, filler):
                 reload(tmp_path / "bad.h5", burst)
 
 
-def test_without_the_seal_each_result_still_guards_its_own_values(image, tmp_path):
+@pytest.mark.parametrize("flips", [8, pytest.param(250, marks=pytest.mark.full)])
+def test_without_the_seal_each_result_still_guards_its_own_values(image, tmp_path, flips):
     """Flip bits of unsealed files: the very same values, or an error; never other values, never another error."""
     rng = random.Random(2)
     refused = 0
-    for position in rng.sample(range(len(image) - SEAL), 250):
+    for position in rng.sample(range(len(image) - SEAL), flips):
         flipped = bytearray(image[:-SEAL])
         flipped[position] ^= 1 << rng.randrange(8)
         try:
             reload(tmp_path / "bad.h5", flipped)
         except (ValueError, KeyError):  # KeyError: the name of the result was hit
             refused += 1
-    assert refused > 50
+    assert refused > flips // 5
+
+
+def test_bytes_that_crash_the_hdf5_library_are_refused(image, tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, "_READER", "import os, signal; os.kill(os.getpid(), signal.SIGABRT)")
+    with pytest.raises(CorruptFileError, match=r"bad\.h5: .* the HDF5 library ends by SIGABRT"):
+        reload(tmp_path / "bad.h5", image[:-SEAL])
+    monkeypatch.setattr(trial, "_READER", "import time; time.sleep(60)")
+    monkeypatch.setattr(trial, "_SECONDS", 0.2)
+    with pytest.raises(CorruptFileError, match=r"bad\.h5: .* without end"):
+        reload(tmp_path / "bad.h5", image[:-SEAL])
+    reload(tmp_path / "whole.h5", image)  # no child reads what is sealed
 
 
 def test_a_changed_value_names_file_and_result(image, tmp_path):
