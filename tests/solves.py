@@ -33,3 +33,9 @@ def check(result, reference, b, rtol, dtype=np.float64):
         assert np.linalg.norm(d) == pytest.approx(1, abs=1e-12)
         assert d @ reference.apply(d) <= 0
         assert d @ (b - reference.apply(result.x)) >= -rounding
+
+
+def graded(reference, dtype):
+    """Whether eigenvalues lie between zero and what rounding can tell from it: neither singular nor regular."""
+    levels = np.abs(reference.eigenvalues) / (reference.norm or 1)
+    return bool(np.any((levels > 100 * np.finfo(np.float64).eps) & (levels < 1e4 * EPS[dtype])))
