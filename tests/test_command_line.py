@@ -214,12 +214,17 @@ def test_an_interrupt_keeps_what_was_found_and_exits_with_130(tmp_path):
     net = Network((50, 60, 10), "tanh")
     net.with_theta(net.random_theta(1)).save(tmp_path / "net.npz")
     np.savez(tmp_path / "data.npz", X=rng.standard_normal((2000, 50)), y=rng.integers(0, 10, 2000))
+    announced = (
+        "import krylovh.cli.run as run\nfrom krylovh.cli import main\ntrace = run.trace\n"
+        "run.trace = lambda *args, **options: (print('the trace begins', flush=True), trace(*args, **options))[1]\nmain()"
+    )
     child = subprocess.Popen(
-        [sys.executable, "-c", "from krylovh.cli import main; main()", "spectrum", "net.npz", "data.npz", "--loss",
-         "softmax_cross_entropy", "--num-trace-products", "100000000"],
+        [sys.executable, "-c", announced, "spectrum", "net.npz", "data.npz", "--loss", "softmax_cross_entropy",
+         "--num-trace-products", "100000000"],
         cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | {"NO_COLOR": "1"},
     )  # fmt: skip
-    time.sleep(8)  # by then it is in the middle of the trace
+    assert child.stdout.readline() == "the trace begins\n"
+    time.sleep(1)  # by then it is in the middle of it
     asked = time.monotonic()
     child.send_signal(signal.SIGINT)
     _, error = child.communicate(timeout=30)
