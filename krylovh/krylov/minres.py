@@ -73,9 +73,10 @@ def minres(
     -------
     SolveResult
         ``status`` is "converged" (the recomputed residual is within ``rtol |b|``), "inconsistent" (there is no
-        solution: ``A r`` is zero to rounding and r is not, and x is the shortest least-squares solution), "stagnated"
-        (rounding of the products forbids a smaller residual), "budget", "nonfinite" or "interrupted".  x is the best
-        iterate in any case.  Where ``x0`` is given and A is singular, x is the solution nearest to it.
+        solution: iterating did not reduce r any further, and a product shows that it is a null vector, ``|A r| <=
+        sqrt(eps) |A| |r|`` with the machine epsilon of the products; x is the shortest least-squares solution),
+        "stagnated" (rounding of the products forbids a smaller residual), "budget", "nonfinite" or "interrupted".  x is
+        the best iterate in any case.  Where ``x0`` is given and A is singular, x is the solution nearest to it.
 
     Raises
     ------
@@ -133,7 +134,8 @@ class _MinimumResiduals:
         self.largest_x = 0.0
         self.recurrence: MinresQLP | None = None  # for the correction to x
         self.projected_norm = 0.0  # of the tridiagonal matrices
-        self.gradient = np.inf  # smallest |A r| that was recomputed
+        self.flatness: float | None = None  # |A r| / (|A| |r|) of the present r, where it was recomputed
+        self.flattest = np.inf  # the smallest of all that were recomputed
         self.candidate: _Candidate | None = None
         self.best = (self.x, system.b_norm)  # iterate of smallest residual, and that by the recurrence
         #: |A r| / (|A| |r|) below which r may be a null vector: what rounding makes of zero in many steps
@@ -160,7 +162,7 @@ class _MinimumResiduals:
     def _stages(self) -> Status:
         system, limit = self.system, self.system.max_iterations
         while True:
-            before, gradient = self.norm, self.gradient
+            before, flattest = self.norm, self.flattest
             if before <= system.target:
                 return Status.CONVERGED
             if before <= system.attainable(self.largest_x):
@@ -168,10 +170,9 @@ class _MinimumResiduals:
             verdict = self._stage(limit)
             if verdict is not None:
                 return verdict
-            improved = self.norm <= 0.5 * before or self.gradient < 0.5 * gradient
+            improved = self.norm <= 0.5 * before or self.flattest < 0.5 * flattest
             if system.target < self.norm and not improved:
-                null = self.gradient <= self.flat * system.norm * self.norm
-                return Status.INCONSISTENT if null else Status.STAGNATED
+                return Status.INCONSISTENT if self._is_null() else Status.STAGNATED
             limit = min(2 * self.iterations, system.max_iterations)
 
     def _stage(self, limit: int) -> Status | None:
@@ -281,8 +282,22 @@ class _MinimumResiduals:
 
     def _keep(self, x: Array, r: Array, norm: float) -> None:
         if norm <= self.norm:
-            self.x, self.r, self.norm = x, r, norm
+            self.x, self.r, self.norm, self.flatness = x, r, norm, None
         self.recurrence = None
+
+    def _is_null(self) -> bool:
+        """Return whether the present r is a null vector; one product, where an r before it looked like one."""
+        if self.flatness is None and self.flattest <= self.flat:
+            self.flatness = self._measured_flatness(self.r)[0]
+        return self.flatness is not None and self.flatness <= self.flat
+
+    def _measured_flatness(self, r: Array) -> tuple[float, Array, float, Array]:
+        """Return the flatness of r, ``z = P r``, ``r'z`` and ``A z``; one product."""
+        z, rz = self.P(r)
+        null = self.system.product(z)
+        flatness = float(np.linalg.norm(null) / (self.system.norm * np.linalg.norm(z) or 1.0))
+        self.flattest = min(self.flattest, flatness)
+        return flatness, z, rz, null
 
     def _least_squares(self) -> Status | None:
         """Recompute r and ``A r``, and tell whether there is anything left that a correction could reach.
@@ -297,19 +312,29 @@ class _MinimumResiduals:
             return Status.CONVERGED
         if norm <= 10 * self.system.attainable(float(np.linalg.norm(x))):
             return None
-        z, rz = self.P(self.r)
-        null = self.system.product(z)
-        gradient, length = float(np.linalg.norm(null)), float(np.linalg.norm(z))
-        if gradient <= self.flat * self.system.norm * length:
-            along = float((self.x - self.start) @ self.r) / rz
-            self.x, self.r = self.x - along * z, self.r + along * null
-            self.norm = float(np.linalg.norm(self.r))
-        size = length * (1 + self.system.norm * float(np.linalg.norm(self.x)) / self.norm)
-        if gradient <= 100 * self.system.eps * self.system.norm * size:
+        flatness, z, rz, null = self._measured_flatness(self.r)
+        self.flatness = flatness
+        if flatness <= self.flat:
+            self._shorten(z, rz, null, flatness)
+        size = 1 + self.system.norm * float(np.linalg.norm(self.x)) / self.norm
+        if flatness <= min(self.flat, 100 * self.system.eps * size):
             return Status.INCONSISTENT
-        self.gradient = min(self.gradient, gradient)
         self.largest_x = float(np.linalg.norm(self.x))  # what came after the candidate is forgotten
         return None
+
+    def _shorten(self, z: Array, rz: float, null: Array, flatness: float) -> None:
+        """Take z out of x, unless ``A z``, which is not quite zero, would add more to r than a null vector may have.
+
+        Where the bound ``|A A z| <= |A| |A z|`` does not tell, a product does.
+        """
+        along = float((self.x - self.start) @ self.r) / rz
+        r = self.r + along * null
+        flatness += abs(along) * self.system.norm * flatness
+        if flatness > self.flat:
+            flatness = self._measured_flatness(r)[0]
+        if flatness <= self.flat:
+            self.x, self.r, self.norm = self.x - along * z, r, float(np.linalg.norm(r))
+            self.flatness = flatness
 
     def _close(self, status: Status) -> SolveResult:
         """Return the best x with its true residual."""
