@@ -20,8 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 from krylovh.krylov.curvature import FlatDirection, classify_direction
 from krylovh.krylov.preconditioning import CheckedPreconditioner
 from krylovh.krylov.scaling import unit_vector
+from krylovh.krylov.stops import STOPS, status_of
 from krylovh.krylov.symmetry import check_symmetry
-from krylovh.krylov.system import STOPS, ScaledSystem, checked_iterations, checked_rtol, status_of
+from krylovh.krylov.system import ScaledSystem, checked_iterations, checked_rtol
 from krylovh.progress import Progress, ProgressFunction, reporting
 from krylovh.results import BlockSolveResult, Status
 

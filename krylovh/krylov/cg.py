@@ -23,7 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from krylovh.krylov.curvature import ROUNDING, FlatDirection, classify_direction
 from krylovh.krylov.preconditioning import CheckedPreconditioner
-from krylovh.krylov.system import STOPS, LinearSystem, status_of
+from krylovh.krylov.stops import STOPS, status_of
+from krylovh.krylov.system import LinearSystem
 from krylovh.krylov.trust_region import TrustRegion
 from krylovh.progress import Progress, ProgressFunction, reporting
 from krylovh.results import SolveResult, Status

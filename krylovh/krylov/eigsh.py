@@ -34,7 +34,8 @@ from krylovh.krylov.pairs import Pairs
 from krylovh.krylov.scaling import ScaledOperator
 from krylovh.krylov.search import ROUNDING, Search
 from krylovh.krylov.start import checked_block, first_products, known_vectors, random_stream
-from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct, SymmetricOperator, resolve_seed
+from krylovh.krylov.stops import STOPS, status_of
+from krylovh.krylov.symmetric import NonFiniteProduct, SymmetricOperator, resolve_seed
 from krylovh.progress import Progress, ProgressFunction, reporting
 from krylovh.results import EigenResult, Status
 
@@ -46,9 +47,6 @@ __all__ = ["eigsh"]
 _SMALL = 100
 #: up to this order "SM" is served, by computing all eigenvalues
 _LARGEST_COMPLETE = 4000
-
-#: what may end a computation early
-STOPS = (BudgetSpent, NonFiniteProduct, KeyboardInterrupt)
 
 
 def eigsh(
@@ -268,7 +266,7 @@ def _iterate(
         if verify:
             search.verify(first.probe, first.probe_product)
     except STOPS as stop:
-        stopped = _stopped(stop)
+        stopped = status_of(stop)
         search.close()
     pairs = search.found
     gaps = np.zeros(pairs.values.size)
@@ -311,7 +309,7 @@ def _within(
     try:
         search.find(verify)
     except STOPS as stop:
-        stopped = _stopped(stop)
+        stopped = status_of(stop)
     try:
         search.close()
     except NonFiniteProduct:
@@ -324,16 +322,10 @@ def _within(
     )
 
 
-def _stopped(stop: BaseException) -> Status:
-    if isinstance(stop, BudgetSpent):
-        return Status.BUDGET
-    return Status.NONFINITE if isinstance(stop, NonFiniteProduct) else Status.INTERRUPTED
-
-
 def _nothing(operator: SymmetricOperator, request: Request, seed: int, stop: BaseException) -> EigenResult:
     """Return the result of a computation that was stopped before it had any."""
     A = ScaledOperator(operator, 0)
-    return eigen_result(A, request, seed, Pairs.none(operator.n), 0.0, np.zeros(0), _stopped(stop))
+    return eigen_result(A, request, seed, Pairs.none(operator.n), 0.0, np.zeros(0), status_of(stop))
 
 
 def eigen_result(

@@ -21,7 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from krylovh.krylov.cg import Callback
 from krylovh.krylov.minres_qlp import MinresQLP
 from krylovh.krylov.preconditioning import CheckedPreconditioner
-from krylovh.krylov.system import STOPS, LinearSystem, status_of
+from krylovh.krylov.stops import STOPS, status_of
+from krylovh.krylov.system import LinearSystem
 from krylovh.progress import Progress, ProgressFunction, reporting
 from krylovh.results import SolveResult, Status
 
