@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from krylovh.checks import whole_number
 from krylovh.krylov.factorization import LanczosFactorization
 from krylovh.krylov.scaling import ScaledOperator, binary_exponent, unit_vector
-from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct, SymmetricOperator
+from krylovh.krylov.stops import STOPS, status_of
+from krylovh.krylov.symmetric import SymmetricOperator
 from krylovh.progress import Progress, reporting
 from krylovh.results import Status, Tridiagonalization
 
@@ -109,12 +110,8 @@ def lanczos(
                 report(process.size, m)
             if process.size < m:
                 status = Status.BREAKDOWN
-        except BudgetSpent:
-            status = Status.BUDGET
-        except NonFiniteProduct:
-            status = Status.NONFINITE
-        except KeyboardInterrupt:
-            status = Status.INTERRUPTED
+        except STOPS as stop:
+            status = status_of(stop)
     if process is None or process.size == 0:  # Q T is empty, and r is where the process would have begun
         Q = np.zeros((n, 0)) if reorthogonalize == "full" else None
         return Tridiagonalization(np.zeros(0), np.zeros(0), Q, start, 1.0, operator.num_products, status)

@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 from krylovh.checks import whole_number
 from krylovh.krylov.factorization import LanczosFactorization
 from krylovh.krylov.scaling import ScaledOperator, binary_exponent, unit_vector
+from krylovh.krylov.stops import STOPS, status_of
 from krylovh.krylov.symmetric import SymmetricOperator
-from krylovh.krylov.system import STOPS, checked_rtol, checked_vector, status_of
+from krylovh.krylov.system import checked_rtol, checked_vector
 from krylovh.progress import Progress, reporting
 from krylovh.results import MatrixFunctionResult, Status
 

@@ -11,21 +11,16 @@ Choi, Paige and Saunders (2011), MINRES-QLP: a Krylov subspace method for indefi
 Liu, Milzarek and Roosta (2023), Obtaining pseudo-inverse solutions with MINRES: the null vector in x is that in r.
 """
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from krylovh.krylov.cg import Callback
-from krylovh.krylov.minres_qlp import MinresQLP
+from krylovh.krylov.conjugate_gradients import Callback
+from krylovh.krylov.minimum_residuals import MinimumResiduals
 from krylovh.krylov.preconditioning import CheckedPreconditioner
-from krylovh.krylov.system import STOPS, LinearSystem, status_of
-from krylovh.progress import Progress, ProgressFunction, reporting
-from krylovh.results import SolveResult, Status
-
-Array = NDArray[np.float64]
+from krylovh.krylov.system import LinearSystem
+from krylovh.progress import Progress, reporting
+from krylovh.results import SolveResult
 
 __all__ = ["minres"]
 
@@ -73,9 +68,10 @@ def minres(
     -------
     SolveResult
         ``status`` is "converged" (the recomputed residual is within ``rtol |b|``), "inconsistent" (there is no
-        solution: ``A r`` is zero to rounding and r is not, and x is the shortest least-squares solution), "stagnated"
-        (rounding of the products forbids a smaller residual), "budget", "nonfinite" or "interrupted".  x is the best
-        iterate in any case.  Where ``x0`` is given and A is singular, x is the solution nearest to it.
+        solution: iterating did not reduce r any further, and a product shows that it is a null vector, ``|A r| <=
+        sqrt(eps) |A| |r|`` with the machine epsilon of the products; x is the shortest least-squares solution),
+        "stagnated" (rounding of the products forbids a smaller residual), "budget", "nonfinite" or "interrupted".  x is
+        the best iterate in any case.  Where ``x0`` is given and A is singular, x is the solution nearest to it.
 
     Raises
     ------
@@ -89,6 +85,7 @@ def minres(
 
     Examples
     --------
+    >>> import numpy as np
     >>> print(minres(np.diag([1.0, -2.0, 4.0]), [1.0, 1.0, 1.0]))
     minres: converged, relative residual 3.8e-16, 3 iterations, 4 products
     >>> result = minres(np.diag([1.0, -2.0, 0.0]), [1.0, 1.0, 1.0])
@@ -102,225 +99,4 @@ def minres(
     if system.b_norm == 0.0:
         return system.zero_result("minres")
     with reporting(progress, "minres") as report:
-        return _MinimumResiduals(system, P, callback, report).solve(x0)
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """What may be a least-squares solution."""
-
-    x: Array  # (n,)
-    residual_norm: float  # by the recurrence
-    flatness: float  # |A r| / (|A| |r|), by the recurrence
-    iteration: int
-
-
-class _MinimumResiduals:
-    """The state of the iteration: stages of the recurrence, each a correction to x from its true residual."""
-
-    def __init__(
-        self, system: LinearSystem, P: CheckedPreconditioner, callback: Callback | None, report: ProgressFunction
-    ) -> None:
-        self.system = system
-        self.P = P
-        self.callback = callback
-        self.report = report
-        self.x = np.zeros(system.n)  # the best with a true residual
-        self.start = self.x
-        self.r = system.b.copy()
-        self.norm = system.b_norm  # |r|
-        self.history = [system.b_norm]
-        self.largest_x = 0.0
-        self.recurrence: MinresQLP | None = None  # for the correction to x
-        self.projected_norm = 0.0  # of the tridiagonal matrices
-        self.gradient = np.inf  # smallest |A r| that was recomputed
-        self.candidate: _Candidate | None = None
-        self.best = (self.x, system.b_norm)  # iterate of smallest residual, and that by the recurrence
-        #: |A r| / (|A| |r|) below which r may be a null vector: what rounding makes of zero in many steps
-        self.flat = math.sqrt(system.eps)
-
-    @property
-    def iterations(self) -> int:
-        return len(self.history) - 1
-
-    def solve(self, x0: ArrayLike | None) -> SolveResult:
-        self.system.operator.reserved = 1  # for the residual of whatever will have been found
-        try:
-            if x0 is not None:
-                self.start, self.r = self.system.scaled_start(x0)
-                self.x = self.start
-                self.norm = float(np.linalg.norm(self.r))
-                self.history = [self.norm]
-                self.largest_x = float(np.linalg.norm(self.x))
-            status = self._stages()
-        except STOPS as stop:
-            status = status_of(stop)
-        return self._close(status)
-
-    def _stages(self) -> Status:
-        system, limit = self.system, self.system.max_iterations
-        while True:
-            before, gradient = self.norm, self.gradient
-            if before <= system.target:
-                return Status.CONVERGED
-            if before <= system.attainable(self.largest_x):
-                return Status.STAGNATED
-            verdict = self._stage(limit)
-            if verdict is not None:
-                return verdict
-            improved = self.norm <= 0.5 * before or self.gradient < 0.5 * gradient
-            if system.target < self.norm and not improved:
-                null = self.gradient <= self.flat * system.norm * self.norm
-                return Status.INCONSISTENT if null else Status.STAGNATED
-            limit = min(2 * self.iterations, system.max_iterations)
-
-    def _stage(self, limit: int) -> Status | None:
-        """Iterate from the true residual; return None where the recurrence and the truth have parted."""
-        system = self.system
-        z, rz = self.P(self.r)
-        beta, previous, last, current = math.sqrt(rz), 1.0, np.zeros(system.n), self.r
-        recurrence = self.recurrence = MinresQLP(system.n, beta, system.eps, self.projected_norm)
-        unit = self.norm / beta  # what the residuals of the recurrence are measured in
-        self.best = (self.x, recurrence.residual_norm)
-        goal = system.target
-        self.candidate = None
-        while True:
-            floor = system.attainable(self.largest_x)
-            if self._candidate_stands() and (recurrence.residual_norm * unit <= floor or self._settled()):
-                return self._least_squares()
-            if self.best[1] * unit <= max(goal, floor) or beta == 0.0:
-                parted = self._verify()
-                if self.norm <= system.target:
-                    return Status.CONVERGED
-                if parted or self.best[1] * unit <= floor or beta == 0.0:
-                    return None
-                goal *= 0.1  # the preconditioner's norm was content, the Euclidean norm is not
-            if self.iterations >= limit:
-                self._verify()
-                return None if limit < system.max_iterations else Status.BUDGET
-            v = z / beta
-            w = system.product(v)
-            system.first_products(v, w)
-            w -= (beta / previous) * last
-            alpha = float(v @ w)
-            w -= (alpha / beta) * current
-            z, next_beta = self._next_direction(w, max(recurrence.norm, math.hypot(alpha, beta)))
-            tail = recurrence.column(alpha, next_beta)
-            self.projected_norm = recurrence.norm
-            flatness = tail / (recurrence.norm * recurrence.residual_norm or 1.0)
-            if recurrence.residual_norm > self.best[1]:
-                flatness = np.inf  # of an iterate that rounding has carried away
-            if flatness <= self.flat and not self._candidate_stands(flatness):
-                self.candidate = _Candidate(*self.best, flatness, self.iterations)
-            if flatness <= 10 * system.eps:
-                return self._least_squares()
-            recurrence.advance(v)
-            previous, beta, last, current = beta, next_beta, current, w
-            self._record(recurrence, unit)
-
-    def _candidate_stands(self, flatness: float = np.inf) -> bool:
-        """Return whether there is a candidate for the least-squares solution that iterating has not disproved.
-
-        And whether it is as flat as ``flatness``.
-
-        ``A r`` is zero to rounding for two reasons: r is a null vector, or belongs to eigenvalues so small against the
-        rounding of ``A x`` that it looks like one.  In the second case the residual falls further.
-        """
-        return (
-            self.candidate is not None
-            and self.recurrence is not None
-            and self.candidate.flatness <= flatness
-            and self.recurrence.residual_norm > 0.1 * self.candidate.residual_norm
-        )
-
-    def _settled(self) -> bool:
-        """Return whether the candidate has stood for half as many iterations as it took to find it."""
-        return self.candidate is not None and self.iterations >= 1.5 * self.candidate.iteration + 10
-
-    def _present(self) -> tuple[Array, float]:
-        """Return the iterate and its residual by recurrence: that of the candidate as long as it stands.
-
-        Where the system is inconsistent, what follows the candidate is rounding, blown up.
-        """
-        if self.candidate is not None and self._candidate_stands():
-            return self.candidate.x, self.candidate.residual_norm
-        return self.best
-
-    def _next_direction(self, w: Array, norm: float) -> tuple[Array, float]:
-        """Return ``P w`` and ``sqrt(w'P w)``; the latter is zero where the Krylov space is invariant, to rounding."""
-        if not w.any():
-            return w, 0.0
-        z, square = self.P(w)
-        beta = math.sqrt(square)
-        return z, beta if beta > 10 * self.system.eps * norm else 0.0
-
-    def _record(self, recurrence: MinresQLP, unit: float) -> None:
-        x = self.x + recurrence.x()
-        self.largest_x = max(self.largest_x, float(np.linalg.norm(x)))
-        if recurrence.residual_norm <= self.best[1]:
-            self.best = (x, recurrence.residual_norm)
-        x, residual_norm = self._present()
-        self.history.append(residual_norm * unit)
-        self.report(self.iterations, self.system.max_iterations)
-        if self.callback is not None:
-            self.callback(np.ldexp(x, self.system.b_exponent - self.system.exponent))
-
-    def _verify(self) -> bool:
-        """Recompute the residual, keep the iterate if it is better; return whether the recurrence had drifted.
-
-        The recurrence goes on correcting the x that it began with, so that what is kept here ends it, unless drift is
-        absent and the iteration will come back.
-        """
-        x, expected = self._present()
-        r = self.system.residual(x)
-        norm = float(np.linalg.norm(r))
-        drifted = norm > 0.0 and math.sqrt(self.P(r)[1]) > 2 * expected
-        if drifted or norm <= self.system.target or expected == 0.0:
-            self._keep(x, r, norm)
-        return drifted
-
-    def _keep(self, x: Array, r: Array, norm: float) -> None:
-        if norm <= self.norm:
-            self.x, self.r, self.norm = x, r, norm
-        self.recurrence = None
-
-    def _least_squares(self) -> Status | None:
-        """Recompute r and ``A r``, and tell whether there is anything left that a correction could reach.
-
-        The null vector that r is may be part of x, and is taken out of it: the shortest solution remains.
-        """
-        x = self._present()[0]
-        r = self.system.residual(x)
-        norm = float(np.linalg.norm(r))
-        self._keep(x, r, norm)
-        if norm <= self.system.target:
-            return Status.CONVERGED
-        if norm <= 10 * self.system.attainable(float(np.linalg.norm(x))):
-            return None
-        z, rz = self.P(self.r)
-        null = self.system.product(z)
-        gradient, length = float(np.linalg.norm(null)), float(np.linalg.norm(z))
-        if gradient <= self.flat * self.system.norm * length:
-            along = float((self.x - self.start) @ self.r) / rz
-            self.x, self.r = self.x - along * z, self.r + along * null
-            self.norm = float(np.linalg.norm(self.r))
-        size = length * (1 + self.system.norm * float(np.linalg.norm(self.x)) / self.norm)
-        if gradient <= 100 * self.system.eps * self.system.norm * size:
-            return Status.INCONSISTENT
-        self.gradient = min(self.gradient, gradient)
-        self.largest_x = float(np.linalg.norm(self.x))  # what came after the candidate is forgotten
-        return None
-
-    def _close(self, status: Status) -> SolveResult:
-        """Return the best x with its true residual."""
-        self.system.operator.release()
-        if self.recurrence is not None and self.recurrence.size:
-            try:
-                x = self._present()[0]
-                r = self.system.residual(x)
-                self._keep(x, r, float(np.linalg.norm(r)))
-            except STOPS[:2] as stop:
-                status = status_of(stop)
-        if status in (Status.BUDGET, Status.STAGNATED) and self.norm <= self.system.target:
-            status = Status.CONVERGED
-        return self.system.result("minres", self.x, status, self.norm, self.history)
+        return MinimumResiduals(system, P, callback, report).solve(x0)

@@ -28,7 +28,8 @@ from krylovh.krylov.pairs import Pairs, checked_products, rayleigh_ritz
 from krylovh.krylov.scaling import ScaledOperator, binary_exponent
 from krylovh.krylov.search import ROUNDING
 from krylovh.krylov.start import random_stream
-from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct, SymmetricOperator, resolve_seed
+from krylovh.krylov.stops import STOPS, status_of
+from krylovh.krylov.symmetric import BudgetSpent, SymmetricOperator, resolve_seed
 from krylovh.results import EigenResult, Status
 
 Array = NDArray[np.float64]
@@ -115,12 +116,8 @@ def refine_eigenpairs(
     if X.shape[1]:
         try:
             stopped = refinement.run(np.linalg.qr(X)[0], pairs.operator_norm, tol, steps)
-        except BudgetSpent:
-            stopped = Status.BUDGET
-        except NonFiniteProduct:
-            stopped = Status.NONFINITE
-        except KeyboardInterrupt:
-            stopped = Status.INTERRUPTED
+        except STOPS as stop:
+            stopped = status_of(stop)
     found, exponent, norm = refinement.found, refinement.exponent, refinement.norm
     num_products = operator.num_products + (cheap.num_products if cheap is not operator else 0)
     if found is None:  # not even the residuals are known

@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from krylovh.checks import finite_array
 from krylovh.krylov.curvature import ROUNDING
-from krylovh.krylov.system import STOPS, LinearSystem, status_of
+from krylovh.krylov.stops import STOPS, status_of
+from krylovh.krylov.system import LinearSystem
 from krylovh.progress import Progress, reporting
 from krylovh.results import BlockSolveResult, Status
 

@@ -12,24 +12,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from krylovh.checks import finite_array, whole_number
 from krylovh.krylov.scaling import binary_exponent, unit_vector
-from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct, SymmetricOperator
+from krylovh.krylov.symmetric import SymmetricOperator
 from krylovh.krylov.symmetry import check_symmetry
 from krylovh.results import SolveResult, Status
 
 Array = NDArray[np.float64]
 
 __all__ = [
-    "STOPS",
     "LinearSystem",
     "ScaledSystem",
     "checked_iterations",
     "checked_rtol",
     "checked_vector",
-    "status_of",
 ]
-
-#: what may end a computation early
-STOPS = (BudgetSpent, NonFiniteProduct, KeyboardInterrupt)
 
 
 class ScaledSystem:
@@ -214,16 +209,3 @@ def checked_iterations(max_iterations: int | None, n: int) -> int:
     70
     """
     return 10 * n if max_iterations is None else whole_number("max_iterations", max_iterations, 0)
-
-
-def status_of(stop: BaseException) -> Status:
-    """Return what the end of a computation by one of ``STOPS`` is called.
-
-    Examples
-    --------
-    >>> str(status_of(BudgetSpent()))
-    'budget'
-    """
-    if isinstance(stop, BudgetSpent):
-        return Status.BUDGET
-    return Status.NONFINITE if isinstance(stop, NonFiniteProduct) else Status.INTERRUPTED

@@ -40,7 +40,7 @@ class RealSymmetricOperator(LinearOperator):  # type: ignore[misc]
 
     def _multiply(self, V: Array) -> Array:
         """Return the products with the columns of ``V``, real and (n, k), as a new array."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define _multiply")
 
     def _matvec(self, v: Array) -> Array:
         return self._matmat(np.asarray(v).reshape(-1, 1))[:, 0]

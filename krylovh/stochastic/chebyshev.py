@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from krylovh.checks import whole_number
 from krylovh.krylov.lockstep import LockstepLanczos
 from krylovh.krylov.scaling import ScaledOperator, binary_exponent
-from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct, SymmetricOperator, resolve_seed
+from krylovh.krylov.stops import STOPS, status_of
+from krylovh.krylov.symmetric import SymmetricOperator, resolve_seed
 from krylovh.krylov.symmetry import check_symmetry
 from krylovh.progress import Progress, reporting
 from krylovh.results import ChebyshevDensity, Status
@@ -157,12 +158,8 @@ def kernel_polynomial_density(
                         break
             if status is Status.CONVERGED and (probes < num_probes or steps < num_steps):
                 status = Status.BUDGET
-        except BudgetSpent:
-            status = Status.BUDGET
-        except KeyboardInterrupt:
-            status = Status.INTERRUPTED
-        except NonFiniteProduct:
-            status = Status.NONFINITE
+        except STOPS as stop:
+            status = status_of(stop)
     moments = moments[~np.isnan(moments).all(axis=1)]
     limits = (float(np.ldexp(low, exponent)), float(np.ldexp(high, exponent)))
     return ChebyshevDensity(moments, limits, n, operator.num_products, seed, status)

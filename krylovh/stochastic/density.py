@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from krylovh.blas import one_blas_thread
 from krylovh.checks import whole_number
 from krylovh.krylov.lockstep import LockstepLanczos
-from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct, SymmetricOperator, resolve_seed
+from krylovh.krylov.stops import STOPS, status_of
+from krylovh.krylov.symmetric import SymmetricOperator, resolve_seed
 from krylovh.progress import Progress, reporting
 from krylovh.results import EigenResult, SpectralDensity, Status
 from krylovh.stochastic.outliers import known_eigenpairs, perturbation_bound
@@ -162,12 +163,8 @@ def spectral_density(
                 finally:  # an interrupted group leaves the steps it finished
                     _read_rules(processes, nodes[rows], weights[rows])
                     exact[rows] = processes.invariant
-        except BudgetSpent:
-            status = Status.BUDGET
-        except KeyboardInterrupt:
-            status = Status.INTERRUPTED
-        except NonFiniteProduct:
-            status = Status.NONFINITE
+        except STOPS as stop:
+            status = status_of(stop)
     cut_short = probes < num_probes or (steps < num_steps and not exact.all())
     if status is Status.CONVERGED and cut_short:
         status = Status.BUDGET

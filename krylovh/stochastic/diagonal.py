@@ -18,7 +18,6 @@ import scipy.linalg
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from krylovh.checks import whole_number
 from krylovh.krylov.scaling import binary_exponent
 from krylovh.krylov.symmetric import SymmetricOperator, resolve_seed
 from krylovh.progress import Progress, ProgressFunction, reporting
@@ -27,7 +26,7 @@ from krylovh.stochastic.hutchinson import PILOT
 from krylovh.stochastic.leave_one_out import range_basis
 from krylovh.stochastic.probes import probe_block
 from krylovh.stochastic.stopping import stopping
-from krylovh.stochastic.targets import Target, checked_budget, confirmed_batches
+from krylovh.stochastic.targets import Target, checked_block_size, checked_budget, confirmed_batches
 
 Array = NDArray[np.float64]
 Method = Literal["bekas", "xdiag"]
@@ -109,7 +108,7 @@ def diagonal(
         raise ValueError(f"simultaneous intervals need independent samples, those of method='bekas', got {method!r}")
     target = Target.of(rtol, atol)
     budget = checked_budget(num_products, target, _LEAST[method])
-    block_size = 16 if block_size is None else whole_number("block_size", block_size, 1)
+    block_size = checked_block_size(block_size)
     operator, seed = SymmetricOperator(A, max_products=budget, max_seconds=max_seconds), resolve_seed(rng)
     n = operator.n
     level = 0.975 if not simultaneous else 1 - 0.025 / max(n, 1)

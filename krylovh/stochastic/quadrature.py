@@ -23,7 +23,7 @@ from krylovh.stochastic.hutchinson import PILOT
 from krylovh.stochastic.probes import probe_block
 from krylovh.stochastic.spectral_function import SpectralFunction, bracket
 from krylovh.stochastic.stopping import stopping
-from krylovh.stochastic.targets import Target
+from krylovh.stochastic.targets import Target, checked_block_size
 
 Array = NDArray[np.float64]
 #: From (alphas, betas, exponent, invariant, tolerance) of a probe: middle and half width of a bracket, and rounding.
@@ -219,7 +219,7 @@ def estimate_by_quadrature(
     if num_products is not None:
         steps = min(steps, num_products)
         probes = num_products // steps
-    size = 16 if block_size is None else whole_number("block_size", block_size, 1)
+    size = checked_block_size(block_size)
     samples = _Samples(operator, rule, steps, seed, size)
     with reporting(progress, "quadrature") as report, stopping() as outcome:
         if target is None:

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from krylovh.checks import whole_number
 from krylovh.krylov.scaling import binary_exponent
 from krylovh.krylov.symmetric import SymmetricOperator, resolve_seed
 from krylovh.progress import Progress, ProgressFunction, reporting
@@ -37,7 +36,7 @@ from krylovh.stochastic.confidence import (
 )
 from krylovh.stochastic.probes import probe_block
 from krylovh.stochastic.stopping import stopping
-from krylovh.stochastic.targets import Target, checked_budget, confirmed_batches
+from krylovh.stochastic.targets import Target, checked_block_size, checked_budget, confirmed_batches
 
 Array = NDArray[np.float64]
 _FIRST_BATCH = 32
@@ -257,7 +256,7 @@ def _estimate(
     """Make one batch, or batches for a target, and return what the last of them gives; or n columns, where cheaper."""
     target = Target.of(rtol, atol)
     budget = checked_budget(num_products, target, quantity.least)
-    size = 16 if block_size is None else whole_number("block_size", block_size, 1)
+    size = checked_block_size(block_size)
     operator, seed = SymmetricOperator(A, max_products=budget, max_seconds=max_seconds), resolve_seed(rng)
     n, keeps = operator.n, quantity is _SQUARED_DIAGONAL
     batch = _Batch(operator, seed, keeps)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct
+from krylovh.krylov.stops import STOPS, status_of
 from krylovh.results import Status
 
 __all__ = ["NotPositive", "Outcome", "stopping"]
@@ -43,11 +43,7 @@ def stopping() -> Iterator[Outcome]:
     outcome = Outcome()
     try:
         yield outcome
-    except BudgetSpent:
-        outcome.status = Status.BUDGET
-    except KeyboardInterrupt:
-        outcome.status = Status.INTERRUPTED
-    except NonFiniteProduct:
-        outcome.status = Status.NONFINITE
+    except STOPS as stop:
+        outcome.status = status_of(stop)
     except NotPositive:
         outcome.status = Status.NEGATIVE_CURVATURE

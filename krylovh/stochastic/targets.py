@@ -7,7 +7,7 @@ import numpy as np
 
 from krylovh.checks import whole_number
 
-__all__ = ["Target", "checked_budget", "confirmed_batches"]
+__all__ = ["Target", "checked_block_size", "checked_budget", "confirmed_batches"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,17 @@ def checked_budget(num_products: int | None, target: Target | None, least: int) 
     if num_products is None:
         return None if target is not None else max(100, least)
     return whole_number("num_products", num_products, least)
+
+
+def checked_block_size(block_size: int | None) -> int:
+    """Return how many probes go into one block product: 16 where nothing is asked for.
+
+    Examples
+    --------
+    >>> checked_block_size(None), checked_block_size(5)
+    (16, 5)
+    """
+    return 16 if block_size is None else whole_number("block_size", block_size, 1)
 
 
 def confirmed_batches(

@@ -18,14 +18,13 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from krylovh.checks import whole_number
 from krylovh.krylov.symmetric import resolve_seed
 from krylovh.progress import Progress, reporting
 from krylovh.results import Estimate
 from krylovh.stochastic.forms import QuadraticForms
 from krylovh.stochastic.hutchinson import PILOT, Hutchinson, HutchPlusPlus, exact_trace
 from krylovh.stochastic.stopping import stopping
-from krylovh.stochastic.targets import Target, checked_budget
+from krylovh.stochastic.targets import Target, checked_block_size, checked_budget
 from krylovh.stochastic.xtrace import XTrace
 
 Method = Literal["hutchinson", "hutch++", "xtrace", "xnystrace"]
@@ -126,7 +125,7 @@ def trace(
         raise ValueError(f"distribution must be one of {get_args(TraceDistribution)}, got {distribution!r}")
     target = Target.of(rtol, atol)
     budget = checked_budget(num_products, target, LEAST[method])
-    block_size = 16 if block_size is None else whole_number("block_size", block_size, 1)
+    block_size = checked_block_size(block_size)
     forms = QuadraticForms(A, max_products=budget, max_seconds=max_seconds)
     seed = resolve_seed(rng)
     estimator: Hutchinson | HutchPlusPlus | XTrace

@@ -59,7 +59,7 @@ def test_a_set_that_cannot_be_found_is_not_claimed(name):
     )
     assert result.status == Status.BUDGET
     assert not result.set_verified
-    np.testing.assert_allclose(result.residual_norms, true_residuals, rtol=1e-3)
+    np.testing.assert_allclose(result.residual_norms, true_residuals, rtol=1e-6)
     assert (result.converged == (true_residuals <= 1e-8 * result.operator_norm)).all()
 
 

@@ -26,7 +26,7 @@ def test_every_eigenvalue_in_the_interval_is_found_once(name, share):
     X = result.eigenvectors
     truth = np.linalg.norm(reference.apply(X) - X * result.eigenvalues, axis=0)
     assert (truth <= 1e-8 * reference.norm).all()
-    np.testing.assert_allclose(result.residual_norms, truth, rtol=1e-2, atol=1e-13 * reference.norm)
+    np.testing.assert_allclose(result.residual_norms, truth, rtol=1e-6, atol=1e-14 * reference.norm)
     assert result.orthogonality <= 1e-13
 
 

@@ -148,7 +148,9 @@ def test_looking_for_a_target_does_not_spoil_the_interval(method, rate):
     n = 600
     Q = np.linalg.qr(np.random.default_rng(0).standard_normal((n, n)))[0]
     A = (Q * rate ** np.arange(n)) @ Q.T
-    rtol = {"hutchinson": 0.06, "hutch++": 0.04, "xtrace": 0.05, "xnystrace": 0.02}[method] * (2 if rate < 0.95 else 1)
+    # XTrace: the median half width of a batch of 32 probes (16 at the higher rate), so that luck decides as often as it
+    # can; 64 probes reach 0.020, and a lower target would need a batch of 128, which costs more than n products
+    rtol = {"hutchinson": 0.06, "hutch++": 0.04, "xtrace": 0.041, "xnystrace": 0.02}[method] * (2 if rate < 0.95 else 1)
     results = [trace(A, method=method, rtol=rtol, rng=seed, block_size=64) for seed in range(600)]
     assert max(r.num_products for r in results) < n
     assert all((r.interval[1] - r.interval[0]) / 2 <= rtol * abs(r.value) for r in results)

@@ -496,7 +496,8 @@ def test_noise_in_the_products_is_no_asymmetry_and_stays_in_the_budget():
     )
     result = spectral_density(noisy, num_probes=4, num_steps=10, max_products=40, rng=0)
     assert result.num_products <= 40
-    assert np.nanmax(result.nodes) == pytest.approx(99, rel=5e-3)
+    exact = spectral_density(np.diag(np.arange(100.0)), num_probes=4, num_steps=10, rng=0)
+    assert np.nanmax(result.nodes) == pytest.approx(np.nanmax(exact.nodes), rel=2e-3)  # twice the noise
 
 
 @pytest.mark.full

@@ -222,7 +222,8 @@ def test_what_was_found_before_a_failure_is_kept(at, failure, status):
     result = logdet(A, num_probes=40, num_steps=10, rng=0, block_size=5)
     assert result.status is status
     assert math.isfinite(result.standard_error)
-    assert abs(result.value - np.log(LAMBDA["flat"]).sum()) < 10
+    error = 4 * result.standard_error + result.quadrature_error
+    assert abs(result.value - np.log(LAMBDA["flat"]).sum()) <= error < 100
 
 
 # -- counts ----------------------------------------------------------------------------------------------------------
