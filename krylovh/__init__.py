@@ -83,13 +83,13 @@ _HOME = {
     "RetrainResult": "results",
     "LossCurves": "results",
     "SpectrumTrack": "results",
-    "InfluenceWarning": "applications",
-    "influence": "applications",
-    "leave_one_out": "applications",
-    "retrain": "applications",
-    "loss_along": "applications",
-    "track_spectrum": "applications",
-    "SpectrumTracker": "applications",
+    "InfluenceWarning": "applications.influence",
+    "influence": "applications.influence",
+    "leave_one_out": "applications.influence",
+    "retrain": "applications.influence",
+    "loss_along": "applications.landscape",
+    "track_spectrum": "applications.landscape",
+    "SpectrumTracker": "applications.landscape",
     "ResultStore": "storage",
     "load_network": "storage",
     "load_data": "storage",
@@ -183,15 +183,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from krylovh.applications import (
-        InfluenceWarning,
-        SpectrumTracker,
-        influence,
-        leave_one_out,
-        loss_along,
-        retrain,
-        track_spectrum,
-    )
+    from krylovh.applications.influence import InfluenceWarning, influence, leave_one_out, retrain
+    from krylovh.applications.landscape import SpectrumTracker, loss_along, track_spectrum
     from krylovh.approximations import ApproximationReport, approximation_report
     from krylovh.exact import (
         GaussNewtonSpectrum,

@@ -80,9 +80,7 @@ def leave_one_out(
         raise ValueError(f"rtol must be in (0, 1), got {rtol}")
     quantities = Quantities(objective, on, X_test, y_test)
     if prediction is None:
-        prediction = influence(
-            objective, index, on=on, X_test=X_test, y_test=y_test, preconditioner=preconditioner
-        )
+        prediction = influence(objective, index, on=on, X_test=X_test, y_test=y_test, preconditioner=preconditioner)
     if not (
         prediction.on == on
         and np.array_equal(prediction.rows, index)

@@ -55,6 +55,7 @@ class Descent:
 
     @property
     def gradient_norm(self) -> float:
+        """Length of the gradient."""
         return float(np.linalg.norm(self.gradient))
 
     def solve(self, rtol: float, preconditioner: Any, radius: float | None, max_products: int | None) -> SolveResult:

@@ -52,7 +52,11 @@ class Quantities:
             y: Any = y_test
             if y is None:  # targets do not enter predictions; zero fits every loss
                 softmax = objective.loss == "softmax_cross_entropy"
-                y = np.zeros(len(np.asarray(X_test)), int) if softmax else np.zeros((len(np.asarray(X_test)), self.num_outputs))
+                y = (
+                    np.zeros(len(np.asarray(X_test)), int)
+                    if softmax
+                    else np.zeros((len(np.asarray(X_test)), self.num_outputs))
+                )
             try:
                 self.test = Objective(
                     objective.net,
@@ -89,6 +93,6 @@ class Quantities:
         if self.test is None:
             return theta.astype(np.float64)
         if self.on == "prediction":
-            return np.asarray(self.test.net.with_theta(theta).forward(self.test.X).ravel(), dtype=np.float64)
+            return np.asarray(self.test.net.with_theta(theta).forward(np.asarray(self.test.X)).ravel(), dtype=np.float64)
         moved = self.test.at(theta)
         return np.array([moved.subset([n]).value() for n in range(moved.num_samples)])

@@ -232,7 +232,7 @@ class _Certificate:
     num_products: int
 
     @classmethod
-    def none(cls, why: str, num_products: int = 0, curvature: float = np.nan, lipschitz: float = np.nan) -> Any:
+    def none(cls, why: str, num_products: int = 0, curvature: float = np.nan, lipschitz: float = np.nan) -> "_Certificate":
         return cls(np.nan, curvature, lipschitz, why, num_products)
 
 

@@ -1,6 +1,7 @@
 """Eigenvalues through training: each step starts from the eigenvectors of the one before."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -171,7 +172,7 @@ def track_spectrum(
       1: [4], converged, 2 products, smallest cosine 1.0000
     """
     tracker = SpectrumTracker(objective, k, which=which, tol=tol, warm_start=warm_start, verify=verify, rng=rng)
-    total = len(thetas) if hasattr(thetas, "__len__") else -1
+    total = len(thetas) if isinstance(thetas, Sized) else -1
     spent = 0
     with reporting(progress, "spectrum") as report:
         try:
@@ -189,6 +190,4 @@ def track_spectrum(
 
 def _narrowed(found: EigenResult) -> EigenResult:
     """Return a result without its vectors, which many steps would fill the memory with."""
-    from dataclasses import replace
-
     return replace(found, eigenvectors=np.empty((found.eigenvectors.shape[0], 0)))
