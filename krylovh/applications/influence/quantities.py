@@ -93,6 +93,8 @@ class Quantities:
         if self.test is None:
             return theta.astype(np.float64)
         if self.on == "prediction":
-            return np.asarray(self.test.net.with_theta(theta).forward(np.asarray(self.test.X)).ravel(), dtype=np.float64)
+            return np.asarray(
+                self.test.net.with_theta(theta).forward(np.asarray(self.test.X)).ravel(), dtype=np.float64
+            )
         moved = self.test.at(theta)
         return np.array([moved.subset([n]).value() for n in range(moved.num_samples)])

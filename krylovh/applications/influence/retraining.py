@@ -103,7 +103,7 @@ def retrain(
     >>> from krylovh import Network
     >>> net = Network((1, 1), "identity", [3.0], bias=False)
     >>> objective = Objective(net, np.ones((3, 1)), [0.0, 3.0, 6.0], loss="squared_error", l2=1e-9)
-    >>> result = retrain(objective, remove=[2])
+    >>> result = retrain(objective, remove=[2], max_step=1.0)
     >>> print(result)
     retrain: converged in 1 Newton steps, |grad| 0.0e+00, distance to the optimum at most 0.0e+00
       if the objective is strongly convex, as the net is linear in its parameters
@@ -232,7 +232,9 @@ class _Certificate:
     num_products: int
 
     @classmethod
-    def none(cls, why: str, num_products: int = 0, curvature: float = np.nan, lipschitz: float = np.nan) -> "_Certificate":
+    def none(
+        cls, why: str, num_products: int = 0, curvature: float = np.nan, lipschitz: float = np.nan
+    ) -> "_Certificate":
         return cls(np.nan, curvature, lipschitz, why, num_products)
 
 
