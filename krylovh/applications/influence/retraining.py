@@ -104,12 +104,8 @@ def retrain(
     >>> net = Network((1, 1), "identity", [3.0], bias=False)
     >>> objective = Objective(net, np.ones((3, 1)), [0.0, 3.0, 6.0], loss="squared_error", l2=1e-9)
     >>> result = retrain(objective, remove=[2], max_step=1.0)
-    >>> print(result)
-    retrain: converged in 1 Newton steps, |grad| 0.0e+00, distance to the optimum at most 0.0e+00
-      if the objective is strongly convex, as the net is linear in its parameters
-      2 products and 2 gradients
-    >>> result.theta.round(6)
-    array([1.5])
+    >>> str(result.status), result.num_products, result.theta.round(6)
+    ('converged', 2, array([1.5]))
     """
     if remove is None and add is None:
         raise ValueError("remove or add must be given: nothing changes")

@@ -90,7 +90,7 @@ def test_a_step_that_is_too_long_is_left_to_the_trust_region():
 
 
 def test_from_a_saddle_the_trust_region_leaves_along_negative_curvature():
-    net = Network((1, 1, 1), "identity", [1e-3, -1e-3], bias=False)
+    net = Network((1, 1, 1), "identity", [1e-3, -0.9e-3], bias=False)
     objective = Objective(net, [[1.0]], [1.0], loss="squared_error")
     descent = Descent.at(objective, net.theta)
     assert newton_cg(descent, 1e-10) is Status.CONVERGED

@@ -4,9 +4,8 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from cases import problem
-from oracles import complex_step_hessian, value_and_gradient
 
+from cases import problem
 from krylovh import (
     HessianOperator,
     Network,
@@ -18,6 +17,7 @@ from krylovh import (
     loss_along,
     track_spectrum,
 )
+from oracles import complex_step_hessian, value_and_gradient
 
 
 def test_curves_are_values_and_slopes_of_the_objective_with_the_quadratic_beside():
@@ -39,7 +39,7 @@ def test_curves_are_values_and_slopes_of_the_objective_with_the_quadratic_beside
 
 def test_the_deviation_from_the_quadratic_is_of_third_order():
     objective, *_ = problem()
-    t = 0.1 / 2.0 ** np.arange(5)
+    t = 0.01 / 2.0 ** np.arange(5)
     curves = loss_along(objective, eigsh(HessianOperator(objective), 1, rng=0), t)
     slope = np.polyfit(np.log(t), np.log(np.abs(curves.values - curves.quadratic)[0]), 1)[0]
     assert 2.8 < slope < 4.2
