@@ -60,7 +60,8 @@ class Descent:
 
     def solve(self, rtol: float, preconditioner: Any, radius: float | None, max_products: int | None) -> SolveResult:
         """Solve ``H p = -g``."""
-        left = None if max_products is None else max(max_products - self.num_products, 0)
+        kept = 0 if radius is None else 1  # for the curvature of a step to the boundary
+        left = None if max_products is None else max(max_products - self.num_products - kept, 0)
         found = cg(
             HessianOperator(self.objective),
             -self.gradient,
@@ -136,6 +137,8 @@ def _iterate(
         if not np.isfinite(norm):
             return Status.NONFINITE
         if radius == 0.0:
+            if max_products is not None and descent.num_products >= max_products:
+                return Status.BUDGET
             radius = _cauchy_length(descent)
         found = descent.solve(max(forcing, min(0.5, 0.5 * target / norm)), preconditioner, radius, max_products)
         p = found.x

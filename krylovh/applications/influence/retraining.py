@@ -81,7 +81,7 @@ def retrain(
         otherwise the smallest eigenvalue of H and two products.
     compare_start : array_like, shape (P,), optional
         Also train from these parameters, to the same gradient norm and by the same method without preconditioner, and
-        report what that costs.
+        report what that costs; nothing is reported if it does not get there.
     rng : int, Generator or None
         Seed of the eigensolver of the certificate.
     progress : bool or callable
@@ -145,7 +145,8 @@ def retrain(
         baseline = None
         if start is not None and descent.status != Status.INTERRUPTED:
             baseline = Descent.at(changed, start)
-            newton_cg(baseline, target, report=report)
+            if newton_cg(baseline, target, report=report) != Status.CONVERGED:
+                baseline = None  # half a training is nothing to compare with
     return RetrainResult(
         theta=descent.theta,
         status=descent.status,
