@@ -68,7 +68,7 @@ class LeaveOneOutResult:
     ...     (Status.CONVERGED,) * 3, 30, 9, Status.CONVERGED,
     ... )
     >>> print(truth)
-    leave-one-out of 3 rows on loss, converged: Pearson 0.9863, Spearman 1.0000, 30 products, 9 gradients
+    leave-one-out of 3 rows on loss, converged: Pearson 0.9758, Spearman 1.0000, 30 products, 9 gradients
     """
 
     rows: NDArray[np.int64]  # (m,)

@@ -5,9 +5,19 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import scipy.linalg
+from scipy.stats import pearsonr, spearmanr
 
 from cases import problem
-from krylovh import InfluenceWarning, Network, Objective, ResultStore, Status, influence, leave_one_out
+from krylovh import (
+    InfluenceWarning,
+    LeaveOneOutResult,
+    Network,
+    Objective,
+    ResultStore,
+    Status,
+    influence,
+    leave_one_out,
+)
 from krylovh.applications.influence.left_out_data import sample_gradients
 from oracles import complex_step_hessian, value_and_gradient
 
@@ -209,3 +219,19 @@ def test_results_are_stored_and_found_again(tmp_path):
 def test_what_makes_no_sense_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         influence(ridge()[0], **arguments)
+
+
+def test_correlations_are_those_of_scipy_and_leave_out_what_is_not_known():
+    rng = np.random.default_rng(0)
+    actual = rng.integers(0, 5, (8, 3)).astype(float)  # with ties
+    predicted = actual + rng.standard_normal((8, 3))
+    actual[2] = np.nan
+    known = np.isfinite(actual[:, 0])
+    truth = LeaveOneOutResult(
+        np.arange(8), actual, predicted, "loss", np.zeros(8), (Status.CONVERGED,) * 8, 0, 0, Status.CONVERGED
+    )
+    a, b = actual[known].ravel(), predicted[known].ravel()
+    np.testing.assert_allclose(truth.pearson, pearsonr(a, b).statistic, rtol=1e-12)
+    np.testing.assert_allclose(truth.spearman, spearmanr(a, b).statistic, rtol=1e-12)
+    by_quantity = [pearsonr(actual[known, i], predicted[known, i]).statistic for i in range(3)]
+    np.testing.assert_allclose(truth.pearson_by_quantity, by_quantity, rtol=1e-12)
