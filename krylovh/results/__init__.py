@@ -11,6 +11,8 @@ from krylovh.results.density import Scale, SpectralDensity, signed_log
 from krylovh.results.eigen import EigenResult, Tridiagonalization
 from krylovh.results.estimate import DiagonalEstimate, Estimate
 from krylovh.results.function import InverseDiagonal, MatrixFunctionResult
+from krylovh.results.influence import InfluenceResult, LeaveOneOutResult, RetrainResult
+from krylovh.results.landscape import LossCurves, SpectrumTrack
 from krylovh.results.solve import BlockSolveResult, SolveResult
 from krylovh.results.status import Status
 
@@ -20,12 +22,17 @@ __all__ = [
     "DiagonalEstimate",
     "EigenResult",
     "Estimate",
+    "InfluenceResult",
     "InverseDiagonal",
+    "LeaveOneOutResult",
+    "LossCurves",
     "MatrixFunctionResult",
     "OperatorCheck",
+    "RetrainResult",
     "Scale",
     "SolveResult",
     "SpectralDensity",
+    "SpectrumTrack",
     "Status",
     "Tridiagonalization",
     "signed_log",

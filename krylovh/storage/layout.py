@@ -23,10 +23,15 @@ from krylovh.results import (
     DiagonalEstimate,
     EigenResult,
     Estimate,
+    InfluenceResult,
     InverseDiagonal,
+    LeaveOneOutResult,
+    LossCurves,
     MatrixFunctionResult,
+    RetrainResult,
     SolveResult,
     SpectralDensity,
+    SpectrumTrack,
     Tridiagonalization,
 )
 from krylovh.storage.digest import content_digest
@@ -145,6 +150,33 @@ register(
     },
 )
 register(DiagonalEstimate, {name: ("parameter",) for name in ("value", "standard_error", "lower", "upper")})
+register(InfluenceResult, {"rows": ("row",), "values": ("row", "quantity")})
+register(
+    LeaveOneOutResult,
+    {"rows": ("row",), "actual": ("row", "quantity"), "predicted": ("row", "quantity"), "gradient_norms": ("row",)},
+)
+register(
+    RetrainResult,
+    {"theta": ("parameter",), "gradient_history": ("iterate",), "step_history": ("newton_step",)},
+)
+register(
+    LossCurves,
+    {
+        "distances": ("point",),
+        **{name: ("direction", "point") for name in ("values", "slopes", "quadratic")},
+        "curvatures": ("direction",),
+    },
+)
+register(
+    SpectrumTrack,
+    {
+        "eigenvalues": ("step", "eigenpair"),
+        "residual_norms": ("step", "eigenpair"),
+        "overlaps": ("pair_of_steps", "eigenpair"),
+        "products": ("step",),
+        "eigenvectors": ("parameter", "found"),
+    },
+)
 
 
 def to_record(result: Any, dimensions: Axes | Mapping[str, Axes] | None = None) -> Record:
