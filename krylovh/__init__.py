@@ -78,6 +78,10 @@ _HOME = {
     "NonPositiveSpectrumError": "stochastic",
     "kernel_polynomial_density": "stochastic",
     "spectral_density": "stochastic",
+    "PruningResult": "results",
+    "PruningState": "applications",
+    "compact": "applications",
+    "prune": "applications",
     "ResultStore": "storage",
     "load_network": "storage",
     "load_data": "storage",
@@ -107,6 +111,8 @@ __all__ = [
     "NystromPreconditioner",
     "Objective",
     "OperatorCheck",
+    "PruningResult",
+    "PruningState",
     "ResidualOperator",
     "ResultStore",
     "RitzDeflation",
@@ -122,6 +128,7 @@ __all__ = [
     "block_cg",
     "cg",
     "check_operator",
+    "compact",
     "condition_number",
     "diagonal",
     "effective_dimension",
@@ -150,6 +157,7 @@ __all__ = [
     "operator_matrix",
     "outer_product_inverse",
     "participation_ratio",
+    "prune",
     "refine_eigenpairs",
     "shifted_cg",
     "spectral_density",
@@ -159,6 +167,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from krylovh.applications import PruningState, compact, prune
     from krylovh.approximations import ApproximationReport, approximation_report
     from krylovh.exact import (
         GaussNewtonSpectrum,
@@ -216,6 +225,7 @@ if TYPE_CHECKING:
         InverseDiagonal,
         MatrixFunctionResult,
         OperatorCheck,
+        PruningResult,
         SolveResult,
         SpectralDensity,
         Status,

@@ -11,6 +11,7 @@ from krylovh.results.density import Scale, SpectralDensity, signed_log
 from krylovh.results.eigen import EigenResult, Tridiagonalization
 from krylovh.results.estimate import DiagonalEstimate, Estimate
 from krylovh.results.function import InverseDiagonal, MatrixFunctionResult
+from krylovh.results.pruning import PruningResult
 from krylovh.results.solve import BlockSolveResult, SolveResult
 from krylovh.results.status import Status
 
@@ -23,6 +24,7 @@ __all__ = [
     "InverseDiagonal",
     "MatrixFunctionResult",
     "OperatorCheck",
+    "PruningResult",
     "Scale",
     "SolveResult",
     "SpectralDensity",
