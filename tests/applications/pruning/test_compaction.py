@@ -72,7 +72,7 @@ def test_misuse_is_refused_by_name():
     net = Network((2, 2, 1), "tanh", np.ones(9))
     with pytest.raises(ValueError, match=r"mask must be booleans of shape \(9,\)"):
         compact(net, np.ones(8, bool))
-    with pytest.raises(ValueError, match="theta must be 0 where mask is False, got 1.0 at 0"):
+    with pytest.raises(ValueError, match=r"theta must be 0 where mask is False, got 1\.0 at 0"):
         compact(net, np.arange(9) > 0)
     skipping = Network((2, 2, 2), "tanh", sources=[[(0, DENSE)], [(1, "identity")]])
     with pytest.raises(ValueError, match="identity edges cannot be compacted"):
