@@ -1,11 +1,11 @@
-"""The MONK's problems and XOR, as in the paper on optimal brain surgeon, with optimal brain damage and magnitude beside.
+"""The MONK's problems and XOR by optimal brain surgeon, with optimal brain damage and magnitude beside.
 
     python experiments/pruning.py FOLDER [-o pruning.h5] [--seeds 60] [--picture pruning.png] [--readme PAGE]
 
 FOLDER holds monks-1.train, monks-2.train and monks-3.train in ARFF or as in the UCI archive.  The test sets are all 432
 examples by the rules.  The nets are 17-3-1, 17-2-1 and 17-2-1 with 58, 39 and 39 parameters, tanh units and a logistic
-output, trained by L-BFGS on squared error with an l2 term.  Each is pruned to its last parameter; of all nets on the way
-the smallest is taken whose training accuracy is at least the paper's.  Test accuracy has no part in any choice.
+output, trained by L-BFGS on squared error with an l2 term.  Each is pruned to its last parameter; of all nets on the
+way the smallest is taken whose training accuracy is at least the paper's.  Test accuracy has no part in any choice.
 """
 
 import argparse
@@ -145,14 +145,14 @@ def monk_table(folder, seeds, retraining_seeds, console):
     table.facts = [
         "The smallest net on the way that has the training accuracy of the paper",
         f"Without retraining seeds 0 to {seeds - 1}, {by_retraining} {retraining_seeds} of them from 0 on",
-        "Prediction: sums of predicted and actual changes over the first half of all removals; 'within 10 %' counts seeds",
+        "Prediction: sums of predicted and actual changes over the first half of removals; 'within 10 %' counts seeds",
         "Met: a seed has at most the paper's parameters with at least its accuracies, in training and in test",
     ]
     return table, curves
 
 
 def xor_table(seeds):
-    """Remove one parameter from trained 2-2-1 nets: is XOR still solved?"""
+    """Remove one parameter from trained 2-2-1 nets, and count those that still solve XOR."""
     columns = {"method": "<", "solved nets": "d", "kept": "d", "lost": "d"}
     table = ResultTable("pruning_xor", columns)
     X, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1.0]]), np.array([0, 1, 1, 0.0])
