@@ -90,6 +90,10 @@ _HOME = {
     "loss_along": "applications.landscape",
     "track_spectrum": "applications.landscape",
     "SpectrumTracker": "applications.landscape",
+    "PruningResult": "results",
+    "PruningState": "applications.pruning",
+    "compact": "applications.pruning",
+    "prune": "applications.pruning",
     "ResultStore": "storage",
     "load_network": "storage",
     "load_data": "storage",
@@ -123,6 +127,8 @@ __all__ = [
     "NystromPreconditioner",
     "Objective",
     "OperatorCheck",
+    "PruningResult",
+    "PruningState",
     "ResidualOperator",
     "ResultStore",
     "RetrainResult",
@@ -141,6 +147,7 @@ __all__ = [
     "block_cg",
     "cg",
     "check_operator",
+    "compact",
     "condition_number",
     "diagonal",
     "effective_dimension",
@@ -172,6 +179,7 @@ __all__ = [
     "operator_matrix",
     "outer_product_inverse",
     "participation_ratio",
+    "prune",
     "refine_eigenpairs",
     "retrain",
     "shifted_cg",
@@ -185,6 +193,7 @@ __all__ = [
 if TYPE_CHECKING:
     from krylovh.applications.influence import InfluenceWarning, influence, leave_one_out, retrain
     from krylovh.applications.landscape import SpectrumTracker, loss_along, track_spectrum
+    from krylovh.applications.pruning import PruningState, compact, prune
     from krylovh.approximations import ApproximationReport, approximation_report
     from krylovh.exact import (
         GaussNewtonSpectrum,
@@ -245,6 +254,7 @@ if TYPE_CHECKING:
         LossCurves,
         MatrixFunctionResult,
         OperatorCheck,
+        PruningResult,
         RetrainResult,
         SolveResult,
         SpectralDensity,

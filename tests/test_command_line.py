@@ -216,7 +216,8 @@ def test_an_interrupt_keeps_what_was_found_and_exits_with_130(tmp_path):
     np.savez(tmp_path / "data.npz", X=rng.standard_normal((2000, 50)), y=rng.integers(0, 10, 2000))
     announced = (
         "import krylovh.cli.run as run\nfrom krylovh.cli import main\ntrace = run.trace\n"
-        "run.trace = lambda *args, **options: (print('the trace begins', flush=True), trace(*args, **options))[1]\nmain()"
+        "run.trace = lambda *args, **options: (print('the trace begins', flush=True), trace(*args, **options))[1]\n"
+        "main()"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", announced, "spectrum", "net.npz", "data.npz", "--loss", "softmax_cross_entropy",

@@ -13,6 +13,7 @@ from krylovh.results.estimate import DiagonalEstimate, Estimate
 from krylovh.results.function import InverseDiagonal, MatrixFunctionResult
 from krylovh.results.influence import InfluenceResult, LeaveOneOutResult, RetrainResult
 from krylovh.results.landscape import LossCurves, SpectrumTrack
+from krylovh.results.pruning import PruningResult
 from krylovh.results.solve import BlockSolveResult, SolveResult
 from krylovh.results.status import Status
 
@@ -28,6 +29,7 @@ __all__ = [
     "LossCurves",
     "MatrixFunctionResult",
     "OperatorCheck",
+    "PruningResult",
     "RetrainResult",
     "Scale",
     "SolveResult",

@@ -28,6 +28,7 @@ from krylovh.results import (
     LeaveOneOutResult,
     LossCurves,
     MatrixFunctionResult,
+    PruningResult,
     RetrainResult,
     SolveResult,
     SpectralDensity,
@@ -137,6 +138,20 @@ register(
     {"x": ("parameter",), "negative_curvature": ("parameter",), "residual_history": ("iteration",)},
 )
 register(MatrixFunctionResult, {"x": ("parameter",)})
+register(
+    PruningResult,
+    {
+        "removed": ("removal",),
+        "saliencies": ("removal",),
+        "predicted": ("step",),
+        "actual": ("step",),
+        "num_removed": ("state",),
+        "losses": ("state",),
+        "validation_losses": ("state",),
+        "mask": ("parameter",),
+        "theta": ("parameter",),
+    },
+)
 register(InverseDiagonal, {"values": ("entry",), "standard_errors": ("entry",)})
 register(
     BlockSolveResult,

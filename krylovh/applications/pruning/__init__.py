@@ -1,0 +1,6 @@
+"""Pruning: parameters are removed one after the other, those first whose loss is predicted to matter least."""
+
+from krylovh.applications.pruning.compaction import compact
+from krylovh.applications.pruning.prune import PruningState, prune
+
+__all__ = ["PruningState", "compact", "prune"]
