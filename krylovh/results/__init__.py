@@ -11,6 +11,7 @@ from krylovh.results.density import Scale, SpectralDensity, signed_log
 from krylovh.results.eigen import EigenResult, Tridiagonalization
 from krylovh.results.estimate import DiagonalEstimate, Estimate
 from krylovh.results.function import InverseDiagonal, MatrixFunctionResult
+from krylovh.results.laplace import HyperparameterHistory, LaplaceResult, ModelComparison, Prediction
 from krylovh.results.solve import BlockSolveResult, SolveResult
 from krylovh.results.status import Status
 
@@ -20,9 +21,13 @@ __all__ = [
     "DiagonalEstimate",
     "EigenResult",
     "Estimate",
+    "HyperparameterHistory",
     "InverseDiagonal",
+    "LaplaceResult",
     "MatrixFunctionResult",
+    "ModelComparison",
     "OperatorCheck",
+    "Prediction",
     "Scale",
     "SolveResult",
     "SpectralDensity",

@@ -23,8 +23,12 @@ from krylovh.results import (
     DiagonalEstimate,
     EigenResult,
     Estimate,
+    HyperparameterHistory,
     InverseDiagonal,
+    LaplaceResult,
     MatrixFunctionResult,
+    ModelComparison,
+    Prediction,
     SolveResult,
     SpectralDensity,
     Tridiagonalization,
@@ -145,6 +149,38 @@ register(
     },
 )
 register(DiagonalEstimate, {name: ("parameter",) for name in ("value", "standard_error", "lower", "upper")})
+
+register(LaplaceResult, {"mode": ("parameter",), "prior_precision": ("parameter",)})
+register(
+    Prediction,
+    {
+        "mean": ("sample", "output"),
+        "variance": ("sample", "output"),
+        "output_mean": ("sample", "output"),
+        "output_covariance": ("sample", "output", "other_output"),
+    },
+)
+register(
+    HyperparameterHistory,
+    {
+        "prior_precisions": ("step", "group"),
+        "noise_precisions": ("step",),
+        "effective_parameters": ("step",),
+        "log_evidences": ("step",),
+        "gradient_norms": ("step",),
+        "groups": ("parameter",),
+    },
+)
+register(
+    ModelComparison,
+    {
+        "log_evidences": ("model",),
+        "standard_errors": ("model",),
+        "effective_parameters": ("model",),
+        "num_parameters": ("model",),
+        "gradient_norms": ("model",),
+    },
+)
 
 
 def to_record(result: Any, dimensions: Axes | Mapping[str, Axes] | None = None) -> Record:
