@@ -260,9 +260,7 @@ class Laplace:
             status=gamma.status if evidence.status is Status.CONVERGED else evidence.status,
         )
 
-    def sample(
-        self, num: int, rng: int | np.random.Generator | None = None, *, progress: Progress = False
-    ) -> Array:
+    def sample(self, num: int, rng: int | np.random.Generator | None = None, *, progress: Progress = False) -> Array:
         """Draw parameter vectors from the posterior, shape (num, num_parameters of the net).
 
         Parameters outside of the last layer stay at the mode with "last_layer".  With "krylov" a sample costs one run

@@ -63,16 +63,20 @@ class DensePrecision:
             raise IndefiniteError(float(smallest)) from None
 
     def logdet(self, progress: Progress = False) -> Estimate:
+        """Return ``log det A``."""
         return exact(2 * np.log(np.diag(self.L)).sum(), self.seed)
 
     def gamma(self, progress: Progress = False) -> Estimate:
+        """Return the effective number of parameters."""
         inverse = scipy.linalg.solve_triangular(self.L, np.eye(len(self.L)), lower=True)
         return exact(np.sum(1.0 - self.alpha * np.square(inverse).sum(axis=0)), self.seed)
 
     def solve(self, V: Array) -> Array:
+        """Return ``A^-1 V``."""
         return np.asarray(scipy.linalg.cho_solve((self.L, True), V))
 
     def root(self, Z: Array, progress: Progress = False) -> Array:
+        """Return S Z with ``S S' = A^-1``."""
         return np.asarray(scipy.linalg.solve_triangular(self.L, Z, lower=True, trans="T"))
 
 
@@ -87,15 +91,19 @@ class DiagonalPrecision:
         self.diagonal, self.alpha, self.seed = diagonal, alpha, seed
 
     def logdet(self, progress: Progress = False) -> Estimate:
+        """Return ``log det A``."""
         return exact(np.log(self.diagonal).sum(), self.seed)
 
     def gamma(self, progress: Progress = False) -> Estimate:
+        """Return the effective number of parameters."""
         return exact(np.sum(1.0 - self.alpha / self.diagonal), self.seed)
 
     def solve(self, V: Array) -> Array:
+        """Return ``A^-1 V``."""
         return V / self.diagonal[:, None]
 
     def root(self, Z: Array, progress: Progress = False) -> Array:
+        """Return S Z with ``S S' = A^-1``."""
         return Z / np.sqrt(self.diagonal)[:, None]
 
 
@@ -129,18 +137,22 @@ class KroneckerPrecision:
             self._gamma += float((ratios / (1.0 + ratios)).sum())
 
     def logdet(self, progress: Progress = False) -> Estimate:
+        """Return ``log det A``."""
         return exact(self._logdet, self.seed)
 
     def gamma(self, progress: Progress = False) -> Estimate:
+        """Return the effective number of parameters."""
         return exact(self._gamma, self.seed)
 
     def solve(self, V: Array) -> Array:
+        """Return ``A^-1 V``."""
         rows, out = V.T, np.empty_like(V.T)
         for positions, U, X, ratios in self._blocks:
             out[:, positions] = U @ ((U.T @ rows[:, positions] @ X) / (1.0 + ratios)) @ X.T
         return out.T
 
     def root(self, Z: Array, progress: Progress = False) -> Array:
+        """Return S Z with ``S S' = A^-1``."""
         rows, out = Z.T, np.empty_like(Z.T)
         for positions, U, X, ratios in self._blocks:
             out[:, positions] = U @ (rows[:, positions] / np.sqrt(1.0 + ratios)) @ X.T
@@ -155,7 +167,14 @@ class KrylovPrecision:
     """
 
     def __init__(
-        self, operator: LinearOperator, scale: float, alpha: Array, *, definite: bool, options: dict[str, Any], seed: int
+        self,
+        operator: LinearOperator,
+        scale: float,
+        alpha: Array,
+        *,
+        definite: bool,
+        options: dict[str, Any],
+        seed: int,
     ) -> None:
         if alpha.min() <= 0:
             raise ValueError(
@@ -189,6 +208,7 @@ class KrylovPrecision:
         return int(self._operator.num_products)
 
     def logdet(self, progress: Progress = False) -> Estimate:
+        """Return ``log det A``."""
         found = logdet(self.middle, lower_bound=self.lower_bound, rng=self.seed, progress=progress, **self.options)
         shift = float(np.log(self.alpha).sum())
         low, high = found.interval
@@ -198,11 +218,11 @@ class KrylovPrecision:
         )  # fmt: skip
 
     def gamma(self, progress: Progress = False) -> Estimate:
-        return trace_function(
-            self.middle, lambda x: 1.0 - 1.0 / x, rng=self.seed, progress=progress, **self.options
-        )
+        """Return the effective number of parameters."""
+        return trace_function(self.middle, lambda x: 1.0 - 1.0 / x, rng=self.seed, progress=progress, **self.options)
 
     def solve(self, V: Array) -> Array:
+        """Return ``A^-1 V``."""
         found = block_cg(self.middle, V / self._root[:, None], rtol=1e-8)
         if found.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
@@ -211,6 +231,7 @@ class KrylovPrecision:
         return np.asarray(found.x / self._root[:, None])
 
     def root(self, Z: Array, progress: Progress = False) -> Array:
+        """Return S Z with ``S S' = A^-1``."""
         out = np.empty_like(Z)
         with reporting(progress, "samples") as report:
             for i, z in enumerate(Z.T):

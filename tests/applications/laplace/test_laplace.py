@@ -195,9 +195,9 @@ def test_an_indefinite_hessian_is_refused_by_its_smallest_eigenvalue_or_replaced
     net = Network((1, 1, 1), "identity", [0.0, 0.0], bias=False)  # the saddle of a two-layer linear net
     objective = Objective(net, [[1.0]], [2.0], loss="squared_error", l2=0.5)
     for structure in ("full", "krylov"):
-        with pytest.raises(ValueError, match="smallest eigenvalue .* must be positive, got -"):
+        with pytest.raises(ValueError, match=r"smallest eigenvalue .* must be positive, got -"):
             Laplace(objective, curvature="hessian", structure=structure, rng=0)
-    with pytest.raises(ValueError, match="got -1.5"):
+    with pytest.raises(ValueError, match=r"got -1\.5"):
         Laplace(objective, curvature="hessian")
     with pytest.warns(RuntimeWarning, match=r"eigenvalue -1\.5"):
         posterior = Laplace(objective, curvature="hessian", fallback="gauss_newton")
