@@ -19,8 +19,8 @@ from tables import WIDTH, ResultTable
 
 from krylovh import Laplace, Network, Objective, ResultStore, compare_models
 
-NOISE, NUM_POINTS, STARTS = 0.15, 30, 3
-WIDTHS, ALPHAS = (1, 2, 3, 4, 6, 8, 12), 10.0 ** np.arange(-4, 3)
+NOISE, NUM_POINTS, STARTS = 0.15, 30, 2
+WIDTHS, ALPHAS = (1, 2, 3, 4, 6, 8), 10.0 ** np.arange(-3, 3)
 GRID = np.linspace(-1, 1, 400)[:, None]
 SLACK = 1.1
 
@@ -29,7 +29,7 @@ def truth(X):
     return np.sin(1.5 * np.pi * X)
 
 
-def fitted(objective, theta, steps=5000):
+def fitted(objective, theta, steps=1500):
     """Return the objective at a minimum, by L-BFGS."""
 
     def value_and_gradient(theta):
@@ -61,7 +61,7 @@ def of_width(width, X, y):
         beta = 1 / NOISE**2
         posterior = Laplace(objective, noise_precision=beta, prior_precision=beta * len(X) * 1e-3, rng=0)
         groups = (1 - net.weight_mask()).astype(int)  # one alpha for the weights, one for the biases
-        found.append(posterior.optimize_hyperparameters(groups=groups, max_iterations=50, tol=1e-3))
+        found.append(posterior.optimize_hyperparameters(groups=groups, max_iterations=15, tol=1e-2))
     return max(found, key=lambda posterior: posterior.log_evidence().value)
 
 
@@ -93,7 +93,7 @@ def digits(store, rows, alpha, probes):
     train, test = slice(0, 1200), slice(1200, None)
     net = Network((64, 32, 32, 10), "tanh")
     objective = Objective(net, X[train], labels[train], loss="softmax_cross_entropy", l2=alpha / 1200)
-    objective = fitted(objective, net.random_theta(0), steps=3000)
+    objective = fitted(objective, net.random_theta(0), steps=600)
     dense = Laplace(objective, rng=0)
     products = Laplace(objective, structure="krylov", num_probes=probes, rng=0)
     exact, estimate = dense.log_determinant().value, products.log_determinant()

@@ -105,11 +105,11 @@ class HyperparameterHistory:
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """Log evidences of several models of the same data, and their probabilities under equal prior odds.
+    r"""Log evidences of several models of the same data, and their probabilities under equal prior odds.
 
     Examples
     --------
-    >>> print(ModelComparison("narrow\\nwide", np.array([-3.0, -1.0]), np.zeros(2), np.array([2.0, 4.0]),
+    >>> print(ModelComparison("narrow\nwide", np.array([-3.0, -1.0]), np.zeros(2), np.array([2.0, 4.0]),
     ...                       np.array([5, 9]), np.zeros(2), Status.CONVERGED))
     model   log evidence  error  probability  gamma  parameters  |gradient|
     narrow            -3      0        0.119      2           5           0

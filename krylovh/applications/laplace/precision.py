@@ -20,7 +20,15 @@ from krylovh.stochastic import logdet, trace_function
 
 Array = NDArray[np.float64]
 
-__all__ = ["DensePrecision", "DiagonalPrecision", "KrylovPrecision", "KroneckerPrecision", "Precision", "exact"]
+__all__ = [
+    "DensePrecision",
+    "DiagonalPrecision",
+    "IndefiniteError",
+    "KroneckerPrecision",
+    "KrylovPrecision",
+    "Precision",
+    "exact",
+]
 
 
 def exact(value: float, seed: int) -> Estimate:
