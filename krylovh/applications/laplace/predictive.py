@@ -75,7 +75,8 @@ def _bridge(f: Array, V: Array) -> Array:
     v = np.einsum("ncc->nc", V) - np.square(rows) / total[:, None]
     c = np.sqrt(v.mean(axis=1, keepdims=True) / np.sqrt(C / 2))  # corrected for large variances, as by the authors
     c = np.where(c > 0, c, 1.0)
-    f, v = f / c, np.maximum(v / np.square(c), np.finfo(float).tiny)
+    largest = v.max(axis=1, keepdims=True)
+    f, v = f / c, np.maximum(v / np.where(largest > 0, largest, 1.0), np.finfo(float).eps)  # only ratios of v matter
     # softmax of f, less what the variance takes away, all weights positive
     log_sum = np.logaddexp.reduce(-f, axis=1, keepdims=True)
     counts = (1 - 2 / C + np.exp(np.minimum(f + log_sum, 700.0)) / C**2) / v

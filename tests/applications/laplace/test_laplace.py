@@ -170,7 +170,7 @@ def test_the_variance_of_outputs_is_that_of_the_linearised_net():
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_samples_have_the_posterior_covariance(structure):
     posterior = Laplace(tanh_net(samples=10), structure=structure, rng=0)
-    num = 300 if structure == "krylov" else 20000
+    num = 100 if structure == "krylov" else 20000
     drawn = posterior.sample(num, rng=1)[:, posterior.positions] - posterior.mode
     inverse = np.linalg.inv(posterior.covariance())
     squares = np.einsum("sp,pq,sq->s", drawn, inverse, drawn)  # chi-squared with k degrees of freedom
@@ -299,3 +299,25 @@ def test_results_are_stored(tmp_path):
         for field, value in vars(result).items():
             np.testing.assert_array_equal(getattr(loaded, field), value)
         assert str(loaded) == str(result)
+
+
+def test_the_laplace_bridge_is_the_mean_of_its_dirichlet_distribution():
+    posterior = Laplace(tanh_net(loss="softmax_cross_entropy", outputs=3))
+    found = posterior.predict(np.random.default_rng(5).standard_normal((4, 2)), method="bridge")
+    for f, V, mean in zip(found.output_mean, found.output_covariance, found.mean, strict=True):
+        f = f - V.sum(axis=1) * f.sum() / V.sum()
+        V = V - np.outer(V.sum(axis=1), V.sum(axis=0)) / V.sum()
+        c = np.diag(V).mean() / np.sqrt(3 / 2)
+        f, v = f / np.sqrt(c), np.diag(V) / c
+        counts = (1 - 2 / 3 + np.exp(f) * np.exp(-f).sum() / 9) / v
+        np.testing.assert_allclose(mean, counts / counts.sum(), rtol=1e-10)
+
+
+def test_noise_precision_keeps_a_minimum_of_the_objective_with_a_prior_of_the_same_ratio():
+    objective = tanh_net()
+    with pytest.warns(RuntimeWarning, match="prior_precision = beta"):
+        Laplace(objective, noise_precision=9.0)
+    posterior = Laplace(objective, noise_precision=9.0, prior_precision=9.0 * 30 * 0.1)
+    G, _ = gauss_newton(objective, objective.X)
+    expected = np.linalg.inv(9.0 * (G + 3.0 * np.eye(len(G))))
+    np.testing.assert_allclose(posterior.covariance(), expected, rtol=1e-5, atol=1e-10)
