@@ -76,4 +76,12 @@ def compare_models(
             status = Status.INTERRUPTED
     values = np.array(rows, dtype=np.float64).reshape(-1, 5).T
     labels = "\n".join(list(models)[: len(rows)])
-    return ModelComparison(labels, *values[:3].copy(), values[3].astype(np.int64), values[4].copy(), status)
+    return ModelComparison(
+        labels,
+        values[0].copy(),
+        values[1].copy(),
+        values[2].copy(),
+        values[3].astype(np.int64),
+        values[4].copy(),
+        status,
+    )

@@ -135,7 +135,7 @@ def with_l2(objective: Objective, l2: Array) -> Objective:
     """Return the same objective with another regulariser; data in files stay there."""
     return Objective(
         objective.net,
-        objective._data.X,  # type: ignore[arg-type]
+        objective._data.X,
         objective.y,
         loss=objective.loss,
         reduction=objective.reduction,

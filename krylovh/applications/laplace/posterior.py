@@ -154,7 +154,7 @@ class Laplace:
         alpha = prior_of(objective) if prior_precision is None else _checked_prior(prior_precision, objective)
         self.prior_precision = np.array(alpha, dtype=np.float64)[self.positions]
         self.mode = objective.net.theta.astype(np.float64)[self.positions]
-        self._options = {
+        self._options: dict[str, Any] = {
             "fallback": fallback, "separate_bias": separate_bias, "stationarity_tol": stationarity_tol,
             "num_probes": num_probes, "num_steps": num_steps,
         }  # fmt: skip
