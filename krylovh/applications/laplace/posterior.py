@@ -354,7 +354,7 @@ class Laplace:
                 for i in range(num):
                     theta = self.sample(1, generator)[0]
                     if method == "network":
-                        drawn.append(outputs.net.with_theta(theta).forward(outputs.X).astype(np.float64))
+                        drawn.append(outputs.net.with_theta(theta).forward(np.asarray(outputs.X)).astype(np.float64))
                     else:
                         drawn.append(f + (J @ (theta - center)).reshape(f.shape))
                     report(i + 1, num)
