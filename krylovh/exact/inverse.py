@@ -14,7 +14,7 @@ from krylovh.progress import Progress, reporting
 
 Array = NDArray[np.float64]
 
-__all__ = ["outer_product_inverse"]
+__all__ = ["factor_rows", "outer_product_inverse"]
 
 
 def outer_product_inverse(objective: Objective, damping: float, *, progress: Progress = False) -> Array:
@@ -76,7 +76,7 @@ def outer_product_inverse(objective: Objective, damping: float, *, progress: Pro
     rows, done = max(1, WORK_BYTES // (objective.net.widths[-1] * P * 8)), 0
     with reporting(progress, "inverse") as report, one_blas_thread(inverse.nbytes):
         for tile in tiles(objective, rows):
-            for V in _factor_rows(tile, np.sqrt(objective.total)):
+            for V in factor_rows(tile, np.sqrt(objective.total)):
                 inverse = _updated(inverse, V)
                 report(done := done + 1, objective.num_samples)
     for row in range(1, P):
@@ -84,7 +84,7 @@ def outer_product_inverse(objective: Objective, damping: float, *, progress: Pro
     return inverse
 
 
-def _factor_rows(tile: Tile, root: float) -> Array:
+def factor_rows(tile: Tile, root: float) -> Array:
     """Return V_n for the samples of a tile, (rows, C, P)."""
     B = tile.output_factors()
     rows, C = B[-1].shape[:2]

@@ -13,6 +13,7 @@ from krylovh.results.estimate import DiagonalEstimate, Estimate
 from krylovh.results.function import InverseDiagonal, MatrixFunctionResult
 from krylovh.results.influence import InfluenceResult, LeaveOneOutResult, RetrainResult
 from krylovh.results.landscape import LossCurves, SpectrumTrack
+from krylovh.results.laplace import HyperparameterHistory, LaplaceResult, ModelComparison, Prediction
 from krylovh.results.pruning import PruningResult
 from krylovh.results.solve import BlockSolveResult, SolveResult
 from krylovh.results.status import Status
@@ -23,12 +24,16 @@ __all__ = [
     "DiagonalEstimate",
     "EigenResult",
     "Estimate",
+    "HyperparameterHistory",
     "InfluenceResult",
     "InverseDiagonal",
+    "LaplaceResult",
     "LeaveOneOutResult",
     "LossCurves",
     "MatrixFunctionResult",
+    "ModelComparison",
     "OperatorCheck",
+    "Prediction",
     "PruningResult",
     "RetrainResult",
     "Scale",

@@ -23,11 +23,15 @@ from krylovh.results import (
     DiagonalEstimate,
     EigenResult,
     Estimate,
+    HyperparameterHistory,
     InfluenceResult,
     InverseDiagonal,
+    LaplaceResult,
     LeaveOneOutResult,
     LossCurves,
     MatrixFunctionResult,
+    ModelComparison,
+    Prediction,
     PruningResult,
     RetrainResult,
     SolveResult,
@@ -190,6 +194,38 @@ register(
         "overlaps": ("pair_of_steps", "eigenpair"),
         "products": ("step",),
         "eigenvectors": ("parameter", "found"),
+    },
+)
+
+register(LaplaceResult, {"mode": ("parameter",), "prior_precision": ("parameter",)})
+register(
+    Prediction,
+    {
+        "mean": ("sample", "output"),
+        "variance": ("sample", "output"),
+        "output_mean": ("sample", "output"),
+        "output_covariance": ("sample", "output", "other_output"),
+    },
+)
+register(
+    HyperparameterHistory,
+    {
+        "prior_precisions": ("step", "group"),
+        "noise_precisions": ("step",),
+        "effective_parameters": ("step",),
+        "log_evidences": ("step",),
+        "gradient_norms": ("step",),
+        "groups": ("parameter",),
+    },
+)
+register(
+    ModelComparison,
+    {
+        "log_evidences": ("model",),
+        "standard_errors": ("model",),
+        "effective_parameters": ("model",),
+        "num_parameters": ("model",),
+        "gradient_norms": ("model",),
     },
 )
 
