@@ -11,6 +11,12 @@ __version__ = "0.1.0"
 _HOME = {
     "ApproximationReport": "approximations",
     "approximation_report": "approximations",
+    "NewtonMLPClassifier": "applications.training.estimators",
+    "NewtonMLPRegressor": "applications.training.estimators",
+    "TrainingHistory": "results",
+    "TrainingResult": "results",
+    "minimize": "applications.training",
+    "scipy_functions": "applications.training",
     "Network": "network",
     "Objective": "objective",
     "HessianOperator": "operators",
@@ -103,6 +109,8 @@ __all__ = [
     "MatrixFunctionResult",
     "MonteCarloFisherOperator",
     "Network",
+    "NewtonMLPClassifier",
+    "NewtonMLPRegressor",
     "NonPositiveSpectrumError",
     "NystromPreconditioner",
     "Objective",
@@ -116,6 +124,8 @@ __all__ = [
     "SpectralDensity",
     "SpectralPreconditioner",
     "Status",
+    "TrainingHistory",
+    "TrainingResult",
     "Tridiagonalization",
     "activation_hessian",
     "approximation_report",
@@ -145,12 +155,14 @@ __all__ = [
     "load_network",
     "logdet",
     "matrix_function",
+    "minimize",
     "minres",
     "obd_diagonal",
     "operator_matrix",
     "outer_product_inverse",
     "participation_ratio",
     "refine_eigenpairs",
+    "scipy_functions",
     "shifted_cg",
     "spectral_density",
     "squared_diagonal_sum",
@@ -159,6 +171,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from krylovh.applications.training import minimize, scipy_functions
+    from krylovh.applications.training.estimators import NewtonMLPClassifier, NewtonMLPRegressor
     from krylovh.approximations import ApproximationReport, approximation_report
     from krylovh.exact import (
         GaussNewtonSpectrum,
@@ -219,6 +233,8 @@ if TYPE_CHECKING:
         SolveResult,
         SpectralDensity,
         Status,
+        TrainingHistory,
+        TrainingResult,
         Tridiagonalization,
     )
     from krylovh.stochastic import (

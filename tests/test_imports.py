@@ -43,6 +43,8 @@ ALLOWED = {
     "stochastic": {"progress", "results", "krylov", "blas", "checks"},
     "scipy_compat": {"results", "krylov"},
     "approximations": {"checks", "progress", "objective", "operators", "exact", "krylov", "stochastic"},
+    "applications": {"checks", "progress", "threads", "network", "objective", "operators", "exact", "results", "krylov",
+                     "stochastic", "regularization", "memory", "data", "blas"},
     "storage": {"results", "network", "objective"},
     "plotting": {"results"},
     "cli": {"plotting", "storage", *MODEL, *SHARED, *ALGORITHM} - {"kernels"},

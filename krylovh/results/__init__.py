@@ -13,6 +13,7 @@ from krylovh.results.estimate import DiagonalEstimate, Estimate
 from krylovh.results.function import InverseDiagonal, MatrixFunctionResult
 from krylovh.results.solve import BlockSolveResult, SolveResult
 from krylovh.results.status import Status
+from krylovh.results.training import TrainingHistory, TrainingResult
 
 __all__ = [
     "BlockSolveResult",
@@ -27,6 +28,8 @@ __all__ = [
     "SolveResult",
     "SpectralDensity",
     "Status",
+    "TrainingHistory",
+    "TrainingResult",
     "Tridiagonalization",
     "signed_log",
 ]
