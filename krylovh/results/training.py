@@ -53,7 +53,7 @@ class TrainingResult(OptimizeResult):  # type: ignore[misc]
     >>> net = Network((1, 1), "identity", bias=False)
     >>> result = minimize(Objective(net, [[1.0], [2.0]], [2.0, 4.0], loss="squared_error"))
     >>> print(result)
-    newton-cg: converged, value 0, gradient norm 0.0e+00, 1 iterations, 2 products, 2 gradients
+    newton-cg: converged, value 0, gradient norm 0.0e+00, 1 iterations, 1 products, 2 gradients
     >>> result["x"], result.success, len(result.history.value)
     (array([2.]), True, 2)
     """
