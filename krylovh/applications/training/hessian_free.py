@@ -27,9 +27,10 @@ Array = NDArray[np.float64]
 DECAY = 0.95  # of the last solution, from which the next solve starts
 PROGRESS = 5e-4  # relative fall of the model per iteration below which a solve ends
 MAX_INNER = 250
+START = 1e-3  # first damping, relative to the curvature along the gradient
 RENEWAL = 10  # iterations that Kronecker factors serve
 
-__all__ = ["hessian_free", "mean_eigenvalue"]
+__all__ = ["hessian_free"]
 
 
 def hessian_free(
@@ -41,8 +42,8 @@ def hessian_free(
 ) -> Status:
     """Minimise by damped Gauss-Newton steps; return how it ended.
 
-    ``damping`` is the first one, by default the mean eigenvalue of the curvature; ``forcing`` a relative residual at
-    which inner solves end, besides the rule of slow progress.
+    ``damping`` is the first one, by default a thousandth of the curvature along the gradient; ``forcing`` a relative
+    residual at which inner solves end, besides the rule of slow progress.
     """
     last: Array | None = None
     rule: LevenbergMarquardtRule | None = None
@@ -50,7 +51,9 @@ def hessian_free(
         objective, gradient = descent.objective, descent.gradient
         operator = descent.count(curvature.at(objective))
         if rule is None:
-            rule = LevenbergMarquardtRule(mean_eigenvalue(descent, operator) if damping is None else damping)
+            rule = LevenbergMarquardtRule(
+                START * curvature_along_gradient(descent, operator) if damping is None else damping
+            )
         lam = rule.value
         preconditioner = preconditioning.at(objective, operator, lam, renew=descent.nit % RENEWAL == 0)
 
@@ -105,8 +108,8 @@ def lowest_on_the_way(descent: Descent, found: ModelStep) -> tuple[Array, float]
     return best, model
 
 
-def mean_eigenvalue(descent: Descent, operator: object) -> float:
-    """Return the Rayleigh quotient of the gradient, a typical large eigenvalue in the subspace that matters; or 1.
+def curvature_along_gradient(descent: Descent, operator: object) -> float:
+    """Return the Rayleigh quotient of the gradient, which is of the order of the large eigenvalues; 1 if it is 0.
 
     Costs one product.
     """

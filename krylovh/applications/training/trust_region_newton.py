@@ -102,5 +102,5 @@ def _next_radius(radius: float, norm: float, ratio: float, length: float, status
     if ratio < 0.25:
         return 0.5 * norm
     if ratio > 0.75 and status in (Status.BOUNDARY, Status.NEGATIVE_CURVATURE):
-        return 2.0 * norm if np.isfinite(radius) or status == Status.NEGATIVE_CURVATURE else radius
+        return (3.0 if ratio > 0.9 else 2.0) * norm
     return radius
