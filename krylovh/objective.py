@@ -250,9 +250,9 @@ class Objective:
         >>> objective.gradient()
         array([-1., -1.], dtype=float32)
         """
-        X = self.X
+        X: Any = self.X
         if isinstance(X, RowStream):
-            if len(X) != len(X.source):
+            if len(X) != X.source.shape[0]:
                 raise ValueError(f"dtype of a subset of the rows of a file must stay {self.dtype}, got {dtype}")
             X = X.source
         return self._like(X, self.y, self.sample_weight, dtype)

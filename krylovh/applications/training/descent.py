@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
+from krylovh.applications.training.preconditioning import Preconditioning
 from krylovh.objective import Objective
 from krylovh.progress import ProgressFunction
 from krylovh.results import Status, TrainingResult
@@ -60,12 +61,20 @@ class Descent:
         Called with an ``OptimizeResult`` after each iteration.
     report : callable
         Of progress: (iterations done, iterations at most).
+    preconditioning : Preconditioning
+        Whose products count as well.
     """
 
     def __init__(
-        self, objective: Objective, limits: Limits, callback: Callback | None, report: ProgressFunction
+        self,
+        objective: Objective,
+        limits: Limits,
+        callback: Callback | None,
+        report: ProgressFunction,
+        preconditioning: Preconditioning,
     ) -> None:
         self.limits = limits
+        self._preconditioning = preconditioning
         self._callback = callback
         self._report = report
         self._start = time.monotonic()
@@ -98,7 +107,8 @@ class Descent:
     @property
     def num_products(self) -> int:
         """Products with all curvature operators so far."""
-        return self._counted + sum(operator.num_products for operator in self._operators)
+        current = sum(int(operator.num_products) for operator in self._operators)
+        return self._counted + current + self._preconditioning.num_products
 
     @property
     def products_left(self) -> float:
@@ -112,9 +122,8 @@ class Descent:
 
     def count(self, operator: Any) -> Any:
         """Count the products of an operator from now on, and return it; those of earlier operators are settled."""
-        self._counted = self.num_products
+        self._counted += sum(int(earlier.num_products) for earlier in self._operators) - int(operator.num_products)
         self._operators = [operator]
-        self._counted -= operator.num_products
         return operator
 
     def spend(self, products: int = 1) -> None:
@@ -149,9 +158,7 @@ class Descent:
         self._remember(float(np.linalg.norm(self._theta - before)), step)
         self._report(self.nit, self.limits.max_iterations)
         if self._callback is not None:
-            self._callback(
-                OptimizeResult(x=self._theta.copy(), fun=self.value, jac=self.gradient.copy(), nit=self.nit)
-            )
+            self._callback(OptimizeResult(x=self._theta.copy(), fun=self.value, jac=self.gradient.copy(), nit=self.nit))
 
     def result(self, method: str, status: Status, message: str) -> TrainingResult:
         """Return what was found."""

@@ -22,7 +22,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
-from krylovh.applications.training.minimize import Method, minimize
+from krylovh.applications.training.minimization import Method, minimize
 from krylovh.checks import whole_number
 from krylovh.network import Network
 from krylovh.objective import Objective
@@ -36,6 +36,8 @@ __all__ = ["NewtonMLPClassifier", "NewtonMLPRegressor"]
 
 class _NewtonMLP(BaseEstimator):  # type: ignore[misc]
     """What classifier and regressor have in common."""
+
+    objective_: Objective
 
     def __init__(
         self,
@@ -92,7 +94,7 @@ class _NewtonMLP(BaseEstimator):  # type: ignore[misc]
         hidden = (int(sizes),) if isinstance(sizes, (int, np.integer)) else tuple(sizes)
         net = Network((X.shape[1], *hidden, num_outputs), [self.activation] * len(hidden) + ["identity"])
         seed = int(random.randint(2**31 - 1))
-        known = self.objective_.net if self.warm_start and hasattr(self, "objective_") else None
+        known: Network | None = self.objective_.net if self.warm_start and hasattr(self, "objective_") else None
         if known is not None and known.widths != net.widths:
             raise ValueError(f"warm_start needs a net of the widths {known.widths} as before, got {net.widths}")
         net = net.with_theta(net.random_theta(seed) if known is None else known.theta)
@@ -151,9 +153,7 @@ class _NewtonMLP(BaseEstimator):  # type: ignore[misc]
 class _EarlyStopping:
     """Stops when the score on held-out samples has not risen for a number of iterations; remembers the best theta."""
 
-    def __init__(
-        self, net: Network, X: Array, y: Array, score: Callable[[Array, Array], float], patience: int
-    ) -> None:
+    def __init__(self, net: Network, X: Array, y: Array, score: Callable[[Array, Array], float], patience: int) -> None:
         self.net, self.X, self.y, self.score, self.patience = net, X, y, score, patience
         self.scores: list[float] = []
         self.best_theta: Array | None = None
@@ -222,6 +222,8 @@ class NewtonMLPClassifier(ClassifierMixin, _NewtonMLP):  # type: ignore[misc]
     >>> bool(fitted.score(X, y) > 0.95), [coef.shape for coef in fitted.coefs_]
     (True, [(4, 5), (5, 3)])
     """
+
+    classes_: Array
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "NewtonMLPClassifier":
         """Fit to X (N, d) and labels y (N,), or an indicator matrix (N, C) of several labels per sample."""

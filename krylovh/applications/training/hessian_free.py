@@ -55,6 +55,7 @@ def hessian_free(
                 START * curvature_along_gradient(descent, operator) if damping is None else damping
             )
         lam = rule.value
+        descent.spend(preconditioning.price)
         preconditioner = preconditioning.at(objective, operator, lam, renew=descent.nit % RENEWAL == 0)
 
         def product(v: Array, operator: object = operator, lam: float = lam) -> Array:

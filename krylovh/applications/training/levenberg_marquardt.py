@@ -53,6 +53,7 @@ def levenberg_marquardt(
             if matrix is not None:
                 step, inner, iterations = _by_cholesky(matrix, gradient, lam)
             else:
+                descent.spend(preconditioning.price)
                 preconditioner = preconditioning.at(objective, operator, lam, renew=True)
 
                 def product(v: Array, operator: object = operator, lam: float = lam) -> Array:

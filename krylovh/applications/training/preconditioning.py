@@ -20,7 +20,7 @@ from scipy.sparse.linalg import aslinearoperator
 
 from krylovh.krylov import DiagonalPreconditioner, NystromPreconditioner
 from krylovh.objective import Objective
-from krylovh.operators import CurvatureOperator, KFACOperator
+from krylovh.operators import CurvatureOperator, GaussNewtonOperator, KFACOperator
 from krylovh.operators.kfac import positions_of_layer
 from krylovh.operators.samples import tiles
 
@@ -53,6 +53,12 @@ class Preconditioning:
         self.choice = choice
         self._rng = rng
         self._kfac: KFACOperator | None = None
+        self.num_products = 0  # spent on preconditioners
+
+    @property
+    def price(self) -> int:
+        """Products that a preconditioner takes."""
+        return NYSTROM_RANK + 1 if self.choice == "nystrom" else 0
 
     def at(self, objective: Objective, operator: CurvatureOperator, damping: float, *, renew: bool = True) -> Any:
         """Return an approximate inverse of the curvature plus ``damping``; None for ``"none"``.
@@ -83,10 +89,14 @@ class Preconditioning:
             invertible = damping > 0 or (l2.size > 0 and float(np.min(l2)) > 0)
             mean = self._kfac.trace() / samples.num_parameters
             return self._kfac.inverse(damping if invertible else RIDGE * mean or 1.0)
+        semidefinite = GaussNewtonOperator(samples)  # whatever the curvature is
         rank = min(NYSTROM_RANK, samples.num_parameters)
         probe = self._rng.standard_normal(samples.num_parameters)
-        scale = float(np.linalg.norm(operator.matvec(probe)) / np.linalg.norm(probe))
-        return NystromPreconditioner(operator, damping or 1e-2 * scale or 1.0, rank, rng=self._rng)
+        scale = float(np.linalg.norm(semidefinite.matvec(probe)) / np.linalg.norm(probe))
+        shift = damping or 1e-2 * scale or 1.0
+        found = NystromPreconditioner(semidefinite, shift, rank, rng=self._rng)
+        self.num_products += semidefinite.num_products
+        return found
 
 
 def empirical_fisher_diagonal(objective: Objective) -> Array:

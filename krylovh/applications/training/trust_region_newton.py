@@ -48,6 +48,7 @@ def trust_region_newton(
         objective, gradient = descent.objective, descent.gradient
         operator = descent.count(curvature.at(objective))
         if renew:
+            descent.spend(preconditioning.price)
             preconditioner = preconditioning.at(objective, operator, 0.0)
         rtol = min(LOOSEST, np.sqrt(descent.gradient_norm / start_norm)) if forcing is None else forcing
         if exact and forcing is None:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from krylovh import Network, Objective
 from krylovh.applications.training.preconditioning import empirical_fisher_diagonal
 from krylovh.applications.training.truncated_cg import truncated_cg
-from krylovh import Network, Objective
 
 
 def model(seed=0, n=12, shift=1.0):
@@ -60,6 +60,7 @@ def test_empirical_fisher_diagonal_is_the_mean_square_of_sample_gradients():
     net = net.with_theta(net.random_theta(0))
     objective = Objective(net, X, y, loss="softmax_cross_entropy", sample_weight=w, l2=0.3)
     squares = sum(
-        w[i] * Objective(net, X[i : i + 1], y[i : i + 1], loss="softmax_cross_entropy").gradient() ** 2 for i in range(9)
+        w[i] * Objective(net, X[i : i + 1], y[i : i + 1], loss="softmax_cross_entropy").gradient() ** 2
+        for i in range(9)
     )
     np.testing.assert_allclose(empirical_fisher_diagonal(objective), squares / w.sum() + 0.3, rtol=1e-12)

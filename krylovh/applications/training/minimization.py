@@ -133,7 +133,7 @@ def minimize(
         rng=generator,
     )
     with reporting(progress, method) as report:
-        descent = Descent(objective, limits, callback, report)
+        descent = Descent(objective, limits, callback, report, preconditioning)
         try:
             if method == "newton-cg":
                 status = trust_region_newton(descent, curvature, preconditioning, forcing)
