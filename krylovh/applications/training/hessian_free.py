@@ -28,7 +28,6 @@ DECAY = 0.95  # of the last solution, from which the next solve starts
 PROGRESS = 5e-4  # relative fall of the model per iteration below which a solve ends
 MAX_INNER = 250
 START = 1e-3  # first damping, relative to the curvature along the gradient
-RENEWAL = 10  # iterations that Kronecker factors serve
 
 __all__ = ["hessian_free"]
 
@@ -47,6 +46,7 @@ def hessian_free(
     """
     last: Array | None = None
     rule: LevenbergMarquardtRule | None = None
+    used = 0
     while (verdict := descent.verdict()) is None:
         objective, gradient = descent.objective, descent.gradient
         operator = descent.count(curvature.at(objective))
@@ -56,7 +56,9 @@ def hessian_free(
             )
         lam = rule.value
         descent.spend(preconditioning.price)
-        preconditioner = preconditioning.at(objective, operator, lam, renew=descent.nit % RENEWAL == 0)
+        renew = used == 0 or preconditioning.worth_renewing(objective, used)
+        used = 0 if renew else used
+        preconditioner = preconditioning.at(objective, operator, lam, renew=renew)
 
         def product(v: Array, operator: object = operator, lam: float = lam) -> Array:
             descent.spend()
@@ -73,6 +75,7 @@ def hessian_free(
             eps=curvature.eps,
             keep_path=True,
         )
+        used += found.num_iterations
         if found.status == Status.NONFINITE:
             return Status.NONFINITE
         step, model = lowest_on_the_way(descent, found)

@@ -31,6 +31,7 @@ Preconditioner = Literal["none", "fisher", "kfac", "nystrom"] | Callable[[Object
 NAMES = ("none", "fisher", "kfac", "nystrom")
 EXPONENT = 0.75  # of Martens' diagonal
 NYSTROM_RANK = 40
+AMORTIZED = 2  # products to be made with a preconditioner, in units of what it costs, before it is renewed
 RIDGE = 1e-4  # where neither damping nor l2 makes Kronecker factors invertible: relative to the mean eigenvalue
 
 __all__ = ["Preconditioner", "Preconditioning", "empirical_fisher_diagonal"]
@@ -59,6 +60,15 @@ class Preconditioning:
     def price(self) -> int:
         """Products that a preconditioner takes."""
         return NYSTROM_RANK + 1 if self.choice == "nystrom" else 0
+
+    def worth_renewing(self, objective: Objective, products: int) -> bool:
+        """Return whether so many products were made with the present one that a new one cannot cost much beside them.
+
+        Exact Kronecker factors take a backward pass for each output, about as long as two products.
+        """
+        outputs = objective.net.widths[-1]
+        cost = {"kfac": 2 * outputs, "nystrom": self.price}.get(str(self.choice), 1)
+        return products >= AMORTIZED * cost
 
     def at(self, objective: Objective, operator: CurvatureOperator, damping: float, *, renew: bool = True) -> Any:
         """Return an approximate inverse of the curvature plus ``damping``; None for ``"none"``.

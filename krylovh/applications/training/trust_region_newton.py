@@ -29,7 +29,7 @@ from krylovh.results import Status
 Array = NDArray[np.float64]
 
 LOOSEST = 0.1  # inner residual of the first solve, relative to the gradient
-RENEWAL = 2.0  # a preconditioner is renewed when solves take this many times what the first with it took
+RENEWAL = 1.5  # a preconditioner is renewed when solves take this many times what the first with it took
 
 __all__ = ["is_quadratic", "trust_region_newton"]
 
@@ -43,7 +43,7 @@ def trust_region_newton(
     """
     radius, start_norm = np.inf, descent.gradient_norm
     exact = is_quadratic(descent.objective)  # a second iteration could only repeat what the first left over
-    preconditioner, first_count, renew = None, 0, True
+    preconditioner, first_count, used, renew = None, 0, 0, True
     while (verdict := descent.verdict()) is None:
         objective, gradient = descent.objective, descent.gradient
         operator = descent.count(curvature.at(objective))
@@ -74,11 +74,12 @@ def trust_region_newton(
             return Status.STAGNATED
         trial, length, ratio = accepted
         radius = _next_radius(radius, length * found.norm, ratio, length, found.status)
-        renewed, renew = renew, False
-        if renewed:
-            first_count = max(found.num_iterations, 5)
-        elif preconditioner is not None and found.num_iterations > RENEWAL * first_count:
-            renew = True
+        if renew:
+            first_count, used = max(found.num_iterations, 5), 0
+        used += found.num_iterations
+        renew = preconditioner is not None and (
+            found.num_iterations > RENEWAL * first_count and preconditioning.worth_renewing(objective, used)
+        )
         descent.accept(trial, Step(found.status, found.num_iterations, radius=radius))
     return verdict
 
