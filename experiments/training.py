@@ -33,6 +33,11 @@ MARKS = (2.0, 4.0, 8.0, 16.0)
 RATES, BATCHES = (1e-3, 3e-3, 1e-2, 3e-2), (50, 200, 600)
 WAYS = {
     "newton-cg, kfac, float32 products": {"method": "newton-cg", "preconditioner": "kfac", "product_dtype": "float32"},
+    "newton-cg, gauss-newton until 0.1, float32 products": {
+        "method": "newton-cg",
+        "gauss_newton_until": 0.1,
+        "product_dtype": "float32",
+    },
     "newton-cg, float32 products": {"method": "newton-cg", "product_dtype": "float32"},
     "hessian-free, kfac, float32 products": {"method": "hessian-free", "product_dtype": "float32"},
 }
@@ -201,7 +206,7 @@ def mnist(seeds, limit):
     columns = {"solver": "<", "seed": "d", "value": ".6f", "gradient norm": ".1e", "passes": "d",
                "products": "d", "seconds": ".1f", "ratio": ".2f", "met": "<"}  # fmt: skip
     table = ResultTable("training mnist", columns)
-    ways = {name: WAYS[name] for name in list(WAYS)[:2]}
+    ways = {name: WAYS[name] for name in list(WAYS)[:3]}
     for seed in range(seeds):
         net = Network((784, 256, 128, 10), "tanh")
         net = net.with_theta(net.random_theta(seed))

@@ -40,6 +40,7 @@ def minimize(
     preconditioner: Preconditioner | None = None,
     damping: float | None = None,
     forcing: float | None = None,
+    gauss_newton_until: float | None = None,
     batch_size: int | None = None,
     product_dtype: DTypeLike | None = None,
     rng: int | np.random.Generator | None = None,
@@ -69,6 +70,10 @@ def minimize(
         First damping of the Gauss-Newton methods, more than 0; chosen from the curvature if not given.
     forcing : float, optional
         Relative residual of inner solves, in (0, 1); each method has its own rule if not given.
+    gauss_newton_until : float, optional
+        For newton-cg: the Gauss-Newton matrix instead of the Hessian until the gradient norm is first at most this
+        share of that at the start, in (0, 1); 0.1 is a good choice for nets with many weights.  Negative curvature is
+        not seen before.  The exact Hessian from the start if not given.
     batch_size : int, optional
         Samples of a curvature batch, drawn anew in each iteration; all samples if not given.  Value and gradient are
         always those of all samples.
@@ -115,7 +120,9 @@ def minimize(
         raise ValueError(f"levenberg-marquardt is for loss 'squared_error', got {objective.loss!r}; use 'gauss-newton'")
     if method == "newton-cg" and damping is not None:
         raise ValueError(f"damping belongs to the Gauss-Newton methods; newton-cg has a trust region, got {damping}")
-    _check_bounds(damping, forcing)
+    if method != "newton-cg" and gauss_newton_until is not None:
+        raise ValueError(f"gauss_newton_until belongs to newton-cg, got {gauss_newton_until} for {method}")
+    _check_bounds(damping, {"forcing": forcing, "gauss_newton_until": gauss_newton_until})
     limits = Limits(
         _nonnegative("tol", tol),
         _nonnegative("gtol", gtol),
@@ -136,7 +143,7 @@ def minimize(
         descent = Descent(objective, limits, callback, report, preconditioning)
         try:
             if method == "newton-cg":
-                status = trust_region_newton(descent, curvature, preconditioning, forcing)
+                status = trust_region_newton(descent, curvature, preconditioning, forcing, gauss_newton_until)
             elif method == "levenberg-marquardt":
                 status = levenberg_marquardt(descent, curvature, preconditioning, damping, forcing)
             else:
@@ -150,11 +157,12 @@ def minimize(
     return descent.result(method, status, _message(status, descent))
 
 
-def _check_bounds(damping: Any, forcing: Any) -> None:
+def _check_bounds(damping: Any, shares: dict[str, float | None]) -> None:
     if damping is not None and not 0 < damping < np.inf:
         raise ValueError(f"damping must be positive and finite, got {damping}")
-    if forcing is not None and not 0 < forcing < 1:
-        raise ValueError(f"forcing must be in (0, 1), got {forcing}")
+    for name, share in shares.items():
+        if share is not None and not 0 < share < 1:
+            raise ValueError(f"{name} must be in (0, 1), got {share}")
 
 
 def _nonnegative(name: str, value: float) -> float:

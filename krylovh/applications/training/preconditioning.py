@@ -31,7 +31,7 @@ Preconditioner = Literal["none", "fisher", "kfac", "nystrom"] | Callable[[Object
 NAMES = ("none", "fisher", "kfac", "nystrom")
 EXPONENT = 0.75  # of Martens' diagonal
 NYSTROM_RANK = 40
-AMORTIZED = 2  # products to be made with a preconditioner, in units of what it costs, before it is renewed
+AMORTIZED = 1  # products to be made with a preconditioner, in units of what it costs, before it is renewed
 RIDGE = 1e-4  # where neither damping nor l2 makes Kronecker factors invertible: relative to the mean eigenvalue
 
 __all__ = ["Preconditioner", "Preconditioning", "empirical_fisher_diagonal"]

@@ -5,6 +5,9 @@ Where the objective does not follow, the step is not thrown away: it is a descen
 along it costs evaluations, not products (Nocedal and Yuan); the radius is then what the search found.  The first region
 is infinite, so that on a convex quadratic the first step is Newton's.
 
+Far from a minimum the exact Hessian has many negative eigenvalues, and the region cuts most steps short; on request the
+positive semidefinite Gauss-Newton matrix takes its place there.
+
 The inner solve becomes more accurate as the gradient falls, ``|r| <= min(1/10, sqrt(|g| / |g_0|)) |g|``, which makes
 convergence superlinear (Dembo, Eisenstat and Steihaug).
 
@@ -29,23 +32,31 @@ from krylovh.results import Status
 Array = NDArray[np.float64]
 
 LOOSEST = 0.1  # inner residual of the first solve, relative to the gradient
-RENEWAL = 1.5  # a preconditioner is renewed when solves take this many times what the first with it took
+RENEWAL = 1.5  # close to the minimum a preconditioner is renewed when solves take this many times what the first took
 
 __all__ = ["is_quadratic", "trust_region_newton"]
 
 
 def trust_region_newton(
-    descent: Descent, curvature: Curvature, preconditioning: Preconditioning, forcing: float | None
+    descent: Descent,
+    curvature: Curvature,
+    preconditioning: Preconditioning,
+    forcing: float | None,
+    gauss_newton_until: float | None,
 ) -> Status:
     """Minimise by Newton's method; return how it ended.
 
-    ``forcing`` is the relative residual of all inner solves, by default the sequence above.
+    ``forcing`` is the relative residual of all inner solves, by default the sequence above.  Until the
+    gradient norm is first at most ``gauss_newton_until`` times that at the start, the model is that of Gauss and Newton.
     """
     radius, start_norm = np.inf, descent.gradient_norm
     exact = is_quadratic(descent.objective)  # a second iteration could only repeat what the first left over
+    far_away = gauss_newton_until is not None
     preconditioner, first_count, used, renew = None, 0, 0, True
     while (verdict := descent.verdict()) is None:
         objective, gradient = descent.objective, descent.gradient
+        far_away = far_away and descent.gradient_norm > (gauss_newton_until or 0.0) * start_norm
+        curvature.gauss_newton = far_away
         operator = descent.count(curvature.at(objective))
         if renew:
             descent.spend(preconditioning.price)
@@ -76,10 +87,9 @@ def trust_region_newton(
         radius = _next_radius(radius, length * found.norm, ratio, length, found.status)
         if renew:
             first_count, used = max(found.num_iterations, 5), 0
-        used += found.num_iterations
-        renew = preconditioner is not None and (
-            found.num_iterations > RENEWAL * first_count and preconditioning.worth_renewing(objective, used)
-        )
+        used += found.num_iterations + 2  # value and gradient cost about two products
+        far = found.status != Status.CONVERGED or found.num_iterations > RENEWAL * first_count
+        renew = preconditioner is not None and far and preconditioning.worth_renewing(objective, used)
         descent.accept(trial, Step(found.status, found.num_iterations, radius=radius))
     return verdict
 

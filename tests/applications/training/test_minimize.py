@@ -93,6 +93,19 @@ def test_newton_converges_superlinearly():
     assert last[2] / last[1] < 0.1 * last[1] / last[0] or last[2] / last[1] < 1e-3
 
 
+def test_gauss_newton_far_away_ends_in_the_same_minimum_without_negative_curvature():
+    objective = curved(loss="softmax_cross_entropy", l2=0.05)
+    result = minimize(objective, gauss_newton_until=0.1, tol=1e-9)
+    assert result.success, result.message
+    far = result.history.gradient_norm[:-1] > 0.1 * result.history.gradient_norm[0]
+    assert far[0]
+    until = int(np.argmin(far))
+    assert "negative_curvature" not in [str(status) for status in result.history.inner_status[:until]]
+    assert np.linalg.eigvalsh(hessian_matrix(objective.at(result.x)))[0] > 0
+    last = result.history.gradient_norm[-2:]
+    assert last[1] < 1e-2 * last[0]  # faster than Gauss-Newton steps are: the exact Hessian has taken over
+
+
 def test_near_a_saddle_the_first_step_follows_negative_curvature():
     objective = saddle()
     assert np.linalg.eigvalsh(hessian_matrix(objective))[0] < -0.9
@@ -224,6 +237,8 @@ def test_bad_arguments_are_named():
         ({"tol": -1.0}, "tol must be finite and at least 0, got -1.0"),
         ({"damping": 1.0}, "damping belongs to the Gauss-Newton methods"),
         ({"damping": 0.0, "method": "hessian-free"}, "damping must be positive and finite, got 0.0"),
+        ({"gauss_newton_until": 0.0}, r"gauss_newton_until must be in \(0, 1\), got 0.0"),
+        ({"gauss_newton_until": 0.1, "method": "hessian-free"}, "gauss_newton_until belongs to newton-cg, got 0.1"),
         ({"forcing": 1.0}, r"forcing must be in \(0, 1\), got 1.0"),
         ({"batch_size": 61}, r"batch_size must be in \[1, 60\], got 61"),
         ({"preconditioner": "ilu"}, "preconditioner must be one of none, .*, got 'ilu'"),
