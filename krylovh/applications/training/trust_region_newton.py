@@ -47,7 +47,7 @@ def trust_region_newton(
     """Minimise by Newton's method; return how it ended.
 
     ``forcing`` is the relative residual of all inner solves, by default the sequence above.  Until the
-    gradient norm is first at most ``gauss_newton_until`` times that at the start, the model is that of Gauss and Newton.
+    gradient norm is first at most ``gauss_newton_until`` times that at the start, the curvature is Gauss-Newton.
     """
     radius, start_norm = np.inf, descent.gradient_norm
     exact = is_quadratic(descent.objective)  # a second iteration could only repeat what the first left over
