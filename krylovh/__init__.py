@@ -11,6 +11,12 @@ __version__ = "0.1.0"
 _HOME = {
     "ApproximationReport": "approximations",
     "approximation_report": "approximations",
+    "NewtonMLPClassifier": "applications.training.estimators",
+    "NewtonMLPRegressor": "applications.training.estimators",
+    "TrainingHistory": "results",
+    "TrainingResult": "results",
+    "minimize": "applications.training",
+    "scipy_functions": "applications.training",
     "Network": "network",
     "Objective": "objective",
     "HessianOperator": "operators",
@@ -133,6 +139,8 @@ __all__ = [
     "ModelComparison",
     "MonteCarloFisherOperator",
     "Network",
+    "NewtonMLPClassifier",
+    "NewtonMLPRegressor",
     "NonPositiveSpectrumError",
     "NystromPreconditioner",
     "Objective",
@@ -152,6 +160,8 @@ __all__ = [
     "SpectrumTrack",
     "SpectrumTracker",
     "Status",
+    "TrainingHistory",
+    "TrainingResult",
     "Tridiagonalization",
     "activation_hessian",
     "approximation_report",
@@ -186,6 +196,7 @@ __all__ = [
     "logdet",
     "loss_along",
     "matrix_function",
+    "minimize",
     "minres",
     "obd_diagonal",
     "operator_matrix",
@@ -194,6 +205,7 @@ __all__ = [
     "prune",
     "refine_eigenpairs",
     "retrain",
+    "scipy_functions",
     "shifted_cg",
     "spectral_density",
     "squared_diagonal_sum",
@@ -207,6 +219,8 @@ if TYPE_CHECKING:
     from krylovh.applications.landscape import SpectrumTracker, loss_along, track_spectrum
     from krylovh.applications.laplace import Laplace, compare_models
     from krylovh.applications.pruning import PruningState, compact, prune
+    from krylovh.applications.training import minimize, scipy_functions
+    from krylovh.applications.training.estimators import NewtonMLPClassifier, NewtonMLPRegressor
     from krylovh.approximations import ApproximationReport, approximation_report
     from krylovh.exact import (
         GaussNewtonSpectrum,
@@ -277,6 +291,8 @@ if TYPE_CHECKING:
         SpectralDensity,
         SpectrumTrack,
         Status,
+        TrainingHistory,
+        TrainingResult,
         Tridiagonalization,
     )
     from krylovh.stochastic import (

@@ -236,7 +236,29 @@ class Objective:
         Rows are copied; of samples that are read from a file those of a slice without steps stay there, others are
         read into memory.
         """
-        X, y, sample_weight = self._data.subset(rows)
+        return self._like(*self._data.subset(rows), self.dtype)
+
+    def astype(self, dtype: DTypeLike) -> "Objective":
+        """Return the same objective with products computed in another dtype: a copy of the data in that dtype.
+
+        Samples of a file stay there, and are converted to that dtype as they are read.
+
+        Examples
+        --------
+        >>> net = Network((1, 1), "identity")
+        >>> objective = Objective(net, [[1.0]], [1.0], loss="squared_error").astype(np.float32)
+        >>> objective.gradient()
+        array([-1., -1.], dtype=float32)
+        """
+        X: Any = self.X
+        if isinstance(X, RowStream):
+            if len(X) != X.source.shape[0]:
+                raise ValueError(f"dtype of a subset of the rows of a file must stay {self.dtype}, got {dtype}")
+            X = X.source
+        return self._like(X, self.y, self.sample_weight, dtype)
+
+    def _like(self, X: Any, y: Any, sample_weight: Any, dtype: DTypeLike) -> "Objective":
+        """Return an objective on other samples, or in another dtype, that is the same in all else."""
         return Objective(
             self.net,
             X,
@@ -246,7 +268,7 @@ class Objective:
             l2=self.l2 if self.l2.size > 1 else float(self.l2.sum()),
             sample_weight=sample_weight,
             loss_options={"delta": self.targets.delta} if self.loss == "huber" else None,
-            dtype=self.dtype,
+            dtype=dtype,
             memory_limit=self.memory_limit,
             threads=self.threads,
         )

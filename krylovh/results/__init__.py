@@ -17,6 +17,7 @@ from krylovh.results.laplace import HyperparameterHistory, LaplaceResult, ModelC
 from krylovh.results.pruning import PruningResult
 from krylovh.results.solve import BlockSolveResult, SolveResult
 from krylovh.results.status import Status
+from krylovh.results.training import TrainingHistory, TrainingResult
 
 __all__ = [
     "BlockSolveResult",
@@ -41,6 +42,8 @@ __all__ = [
     "SpectralDensity",
     "SpectrumTrack",
     "Status",
+    "TrainingHistory",
+    "TrainingResult",
     "Tridiagonalization",
     "signed_log",
 ]

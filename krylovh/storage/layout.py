@@ -37,6 +37,7 @@ from krylovh.results import (
     SolveResult,
     SpectralDensity,
     SpectrumTrack,
+    TrainingResult,
     Tridiagonalization,
 )
 from krylovh.storage.digest import content_digest
@@ -168,6 +169,17 @@ register(
         "shifts": ("system",),
     },
 )
+register(
+    TrainingResult,
+    {"x": ("parameter",), "jac": ("parameter",)}
+    | {
+        f"{name}_history": ("iteration",)
+        for name in (
+            "value", "gradient_norm", "radius", "damping", "step_norm", "inner_iterations", "num_products",
+            "num_gradients", "seconds",
+        )
+    },
+)  # fmt: skip
 register(DiagonalEstimate, {name: ("parameter",) for name in ("value", "standard_error", "lower", "upper")})
 register(InfluenceResult, {"rows": ("row",), "values": ("row", "quantity")})
 register(
@@ -261,7 +273,7 @@ def to_record(result: Any, dimensions: Axes | Mapping[str, Axes] | None = None) 
         axes = {} if dimensions is None else {_VALUES: tuple(typing.cast(Sequence[str], dimensions))}
         return _record(_ARRAY, {_VALUES: result}, axes)
     named = dict(dimensions) if isinstance(dimensions, Mapping) else {}
-    if isinstance(result, Mapping):
+    if isinstance(result, Mapping) and not dataclasses.is_dataclass(result):  # a result may be a mapping as well
         return _record(_ARRAYS, result, {name: tuple(axes) for name, axes in named.items()})
     kind = type(result).__name__
     if _classes.get(kind, (None,))[0] is not type(result):
