@@ -231,7 +231,7 @@ def test_an_interrupt_keeps_what_was_found_and_exits_with_130(tmp_path):
     _, error = child.communicate(timeout=30)
     assert child.returncode == 130
     assert "interrupted" in error
-    assert time.monotonic() - asked < 5
+    assert time.monotonic() - asked < 10
     store = ResultStore(tmp_path / "run.h5", "r")
     assert store.load("largest").status == Status.CONVERGED
     assert store.load("trace").status == Status.INTERRUPTED

@@ -56,7 +56,7 @@ class Copy:
             cwd=self.library,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,  # far more than it takes, for a machine that is busy
         )
         assert finished.returncode == 0, finished.stderr
         value, hits, *warned = finished.stdout.splitlines()

@@ -47,14 +47,26 @@ def edited(image, change):
     return buffer.getvalue()
 
 
-def test_every_truncation_is_refused(image, tmp_path):
-    for size in [*range(1, 64), *range(64, len(image) - SEAL, 64), len(image) - SEAL - 1]:
+# Each such file is first read in a process of its own: all of them in the long run alone
+some_or_all = pytest.mark.parametrize("number", [8, pytest.param(None, marks=pytest.mark.full)], ids=["some", "all"])
+
+
+def drawn(sizes, number):
+    return sizes if number is None else random.Random(0).sample(sizes, number)
+
+
+@some_or_all
+def test_every_truncation_is_refused(image, tmp_path, number):
+    short, long = range(1, 64), range(64, len(image) - SEAL, 64)
+    for size in [*drawn(short, number), *drawn(long, number and 3 * number), len(image) - SEAL - 1]:
         with pytest.raises(CorruptFileError, match=r"cut\.h5: (damaged or truncated HDF5|not an HDF5)"):
             reload(tmp_path / "cut.h5", image[:size])
 
 
-def test_a_file_that_lost_only_its_seal_is_whole(image, tmp_path):
-    for size in range(len(image) - SEAL, len(image)):
+@some_or_all
+def test_a_file_that_lost_only_its_seal_is_whole(image, tmp_path, number):
+    sizes = range(len(image) - SEAL, len(image))
+    for size in [sizes[0], *drawn(sizes[1:-1], number), sizes[-1]]:
         reload(tmp_path / "cut.h5", image[:size])
 
 
