@@ -204,7 +204,7 @@ def xor_table(seeds):
     ]  # fmt: skip
     table.facts = [
         f"2-2-1 nets with 9 parameters of seeds 0 to {seeds - 1} that have learnt XOR by squared error with l2 = 1e-3",
-        "Counted are nets that still solve it after one removal; parameters left are in the smallest net on the way that does",
+        "Counts: nets that still solve it after one removal; parameters left: of the smallest net on the way that does",
     ]
     return table
 
