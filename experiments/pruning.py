@@ -9,7 +9,7 @@ objective: the surgeon takes the exact Hessian, computed anew after each removal
 step.  It goes on to the last parameter or until the Hessian is not positive definite any more.  Of all nets on the way
 the smallest is taken whose training accuracy is at least the paper's, whatever the accuracy of larger ones.
 
-These settings, the same for all problems, were chosen among l2 from 1e-6 to 5e-3 (from 1e-4 to 2e-3 on the first), exact
+These settings, the same for all problems, were chosen among l2 from 1e-6 to 5e-3 (1e-4 to 2e-3 on the first), exact
 Hessian or Gauss-Newton matrix, with and without a Newton step, and on the second and third problem also cross-entropy
 and a start three times as large: by parameters left at the training accuracy and by the error of the predicted changes,
 on the first three to five seeds.  Test accuracy has no part in the choice of the net on a path, nor in which seed is
