@@ -155,7 +155,7 @@ def monk_table(folder, seeds, retraining_seeds, console):
                     100 * float(best[1]), 100 * float(best[2]), float(medians[0]), 100 * float(medians[2]),
                     f"{left}: {100 * train_accuracy:.3g}, {100 * test_accuracy:.3g}", good,
                     100 * float(np.median(errors)), int((errors < 0.1).sum()), 100 * float(np.median(shares)),
-                    100 * float(np.median(own)),
+                    100 * float(np.median(own)) if name != "magnitude" else np.nan,
                 ))  # fmt: skip
                 console.print(" ".join(table.cells()[-1]))
     table.facts = [
