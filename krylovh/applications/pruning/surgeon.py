@@ -218,8 +218,8 @@ class SolvedInverse:
         if result.status != Status.CONVERGED:
             raise CurvatureNotPositive(
                 f"a solve with the curvature ended as {result.status} with a relative residual of "
-                f"{result.relative_residuals.max():.1e}; give a damping larger than {self.damping:.3g}, or "
-                "curvature='gauss_newton'",
+                f"{result.relative_residuals.max():.1e}; give an rtol larger than {self.rtol:.3g}, a damping larger "
+                f"than {self.damping:.3g}, or curvature='gauss_newton'",
                 result.status,
             )
         return result.x

@@ -21,6 +21,11 @@ def solved(net, X, y):
     return bool(((net.forward(X)[:, 0] > 0.5) == (y > 0.5)).all())
 
 
+def all_examples():
+    grid = np.array(list(product(*(range(1, n + 1) for n in LEVELS))))
+    return grid, np.hstack([grid[:, [k]] == np.arange(1, n + 1) for k, n in enumerate(LEVELS)]).astype(float)
+
+
 def test_of_the_three_methods_only_the_surgeon_keeps_xor():
     X, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1.0]]), np.array([0, 1, 1, 0.0])
     net = Network((2, 2, 1), ["tanh", "logistic"])
@@ -40,8 +45,7 @@ def test_of_the_three_methods_only_the_surgeon_keeps_xor():
 
 
 def test_the_surgeon_leaves_least_of_a_net_that_has_learnt_the_first_monks_problem():
-    grid = np.array(list(product(*(range(1, n + 1) for n in LEVELS))))
-    inputs = np.hstack([grid[:, [k]] == np.arange(1, n + 1) for k, n in enumerate(LEVELS)]).astype(float)
+    grid, inputs = all_examples()
     classes = ((grid[:, 0] == grid[:, 1]) | (grid[:, 4] == 1)).astype(float)
     rows = np.random.default_rng(0).permutation(432)[:124]
     X, y = inputs[rows], classes[rows]
@@ -68,3 +72,24 @@ def test_the_surgeon_leaves_least_of_a_net_that_has_learnt_the_first_monks_probl
     np.testing.assert_allclose(small.forward(inputs), pruned.forward(inputs), rtol=1e-12)
     assert small.num_parameters <= net.num_parameters
     assert np.mean((small.forward(inputs)[:, 0] > 0.5) == classes) == pytest.approx(1.0, abs=0.01)
+
+
+def test_the_surgeon_finds_one_input_per_attribute_for_the_second_monks_problem():
+    """Two units that compare the number of first values with two thresholds: 2 x 6 weights and 5 more parameters."""
+    grid, inputs = all_examples()
+    y = ((grid == 1).sum(axis=1) == 2).astype(float)
+    objective = trained(Network((17, 2, 1), ["tanh", "logistic"]), 0, inputs, y, 1e-3)
+    assert solved(objective.net, inputs, y)
+    left = {"obs": 39, "obd": 39, "magnitude": 39}
+    for method in left:
+
+        def note(state, method=method):
+            if solved(state.objective.net, inputs, y):
+                left[method] = int(state.mask.sum())
+
+        result = prune(objective, method=method, num_remove=24, callback=note)
+        half = slice(19)
+        if method == "obs":
+            assert result.predicted[half].sum() == pytest.approx(result.actual[half].sum(), rel=0.1)
+    assert left["obs"] <= 17
+    assert min(left["obd"], left["magnitude"]) > left["obs"]

@@ -102,7 +102,7 @@ def test_a_batch_is_removed_by_one_joint_update():
 def test_away_from_the_minimum_the_newton_step_is_part_of_the_update(inverse):
     objective, X, y = linear()
     away = objective.at(objective.net.theta + np.random.default_rng(1).standard_normal(6))
-    result = prune(away, num_remove=1, newton_step=True, inverse=inverse, rtol=1e-13)
+    result = prune(away, num_remove=1, newton_step=True, inverse=inverse, rtol=1e-12)
     assert result.losses[-1] == pytest.approx(refit(X, y, np.flatnonzero(result.mask))[1], rel=1e-9)
     plain = prune(away, num_remove=1)
     assert plain.predicted[0] == pytest.approx(plain.actual[0], rel=1e-9)
@@ -132,7 +132,7 @@ def test_saliencies_of_a_net_are_those_of_the_dense_submatrix(curvature, inverse
 @pytest.mark.parametrize("inverse", ["exact", "outer_product", "cg"])
 def test_updates_of_low_rank_equal_the_inverse_of_the_submatrix(inverse):
     objective = trained(l2=0.05)
-    options = {"curvature": "gauss_newton", "inverse": inverse, "rtol": 1e-13}
+    options = {"curvature": "gauss_newton", "inverse": inverse, "rtol": 1e-12}
     result = prune(objective, num_remove=3, recompute=None, **options)
     G = gauss_newton_matrix(objective)
     theta, free = objective.net.theta.copy(), np.arange(objective.num_parameters)
