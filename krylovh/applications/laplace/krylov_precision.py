@@ -168,15 +168,20 @@ class KrylovPrecision:
         return np.asarray(self._solve(V / self._root[:, None]) / self._root[:, None])
 
     def root(self, Z: Array, progress: Progress = False) -> Array:
-        """Return S Z with ``S S' = A^-1``."""
-        out = np.empty_like(Z)
-        with reporting(progress, "samples") as report:
-            for i, z in enumerate(Z.T):
-                found = matrix_function(self.middle, lambda x: 1 / np.sqrt(x), z, max_steps=1000)
-                if found.status is Status.INTERRUPTED:
-                    raise KeyboardInterrupt
-                if found.status is not Status.CONVERGED:
-                    raise ArithmeticError(f"the root of the posterior covariance was not applied: {found}")
-                out[:, i] = found.x / self._root
-                report(i + 1, Z.shape[1])
-        return out
+        """Return S Z with ``S S' = A^-1``; interrupted, the columns that were done, if there is one."""
+        out, done = np.empty_like(Z), 0
+        try:
+            with reporting(progress, "samples") as report:
+                for z in Z.T:
+                    found = matrix_function(self.middle, lambda x: 1 / np.sqrt(x), z, max_steps=1000)
+                    if found.status is Status.INTERRUPTED:
+                        raise KeyboardInterrupt
+                    if found.status is not Status.CONVERGED:
+                        raise ArithmeticError(f"the root of the posterior covariance was not applied: {found}")
+                    out[:, done] = found.x / self._root
+                    done += 1
+                    report(done, Z.shape[1])
+        except KeyboardInterrupt:
+            if not done:
+                raise
+        return out[:, :done]

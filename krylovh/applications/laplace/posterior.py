@@ -192,7 +192,7 @@ class Laplace(Evidence):
         """Draw parameter vectors from the posterior, shape (num, num_parameters of the net).
 
         Parameters outside of the last layer stay at the mode with "last_layer".  With "krylov" a sample costs one run
-        of Lanczos, for ``A^-1/2 z``.
+        of Lanczos, for ``A^-1/2 z``; interrupted, the samples that were drawn are returned with a RuntimeWarning.
 
         Examples
         --------
@@ -205,8 +205,11 @@ class Laplace(Evidence):
         num = whole_number("num", num, 1)
         generator = np.random.default_rng(self.seed if rng is None else rng)
         Z = generator.standard_normal((num, self.num_parameters)).T
-        thetas = np.tile(self.objective.net.theta.astype(np.float64), (num, 1))
-        thetas[:, self.positions] += self._precision.root(Z, progress).T
+        deviations = self._precision.root(Z, progress).T
+        if len(deviations) < num:
+            warnings.warn(f"interrupted: {len(deviations)} of {num} samples", RuntimeWarning, stacklevel=2)
+        thetas = np.tile(self.objective.net.theta.astype(np.float64), (len(deviations), 1))
+        thetas[:, self.positions] += deviations
         return thetas
 
     def predict(

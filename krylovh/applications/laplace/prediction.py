@@ -55,8 +55,10 @@ def _linearized(laplace: "Laplace", method: str, outputs: Objective, f: Array, p
                 report(done, len(f))
         except KeyboardInterrupt:
             status = Status.INTERRUPTED
-    mean, variance = mean_and_variance(laplace.objective.loss, method, f, V, laplace.noise_precision)
-    mean[done:] = np.nan
+    mean, variance = np.full((2, *f.shape), np.nan)
+    mean[:done], variance[:done] = mean_and_variance(
+        laplace.objective.loss, method, f[:done], V[:done], laplace.noise_precision
+    )
     return Prediction(mean, variance, f, V, method, laplace.num_products - before, laplace.seed, status)
 
 
