@@ -17,7 +17,7 @@ from tables import WIDTH, ResultTable
 
 from krylovh import HessianOperator, Laplace, Network, Objective, ResultStore, compare_models
 
-NOISE, NUM_POINTS, STARTS = 0.15, 30, 2
+NOISE, NUM_POINTS, STARTS = 0.15, 30, 6
 WIDTHS, ALPHAS = (1, 2, 3, 4, 6, 8), 10.0 ** np.arange(-3, 3)
 GRID = np.linspace(-1, 1, 400)[:, None]
 SLACK = 1.1
@@ -45,7 +45,7 @@ def fitted(objective, theta, steps=300):
     options = {"maxiter": steps, "maxfun": 2 * steps, "ftol": 0.0, "gtol": 1e-7, "maxcor": 30}
     theta = minimize(value_and_gradient, theta, jac=True, method="L-BFGS-B", options=options).x
     scale = np.linalg.norm(objective.l2 * theta)
-    options = {"gtol": 1e-6 * scale, "maxiter": 1000}
+    options = {"gtol": 1e-6 * scale, "maxiter": 10000}
     return objective.at(minimize(value_and_gradient, theta, jac=True, hessp=product, method="trust-ncg",
                                  options=options).x)  # fmt: skip
 
@@ -127,7 +127,8 @@ def draw(path, X, y, posteriors, errors):
     left.plot(GRID, mean, color="#0072B2", label="mean ± 2 standard deviations")
     left.plot(GRID, truth(GRID), "k--", lw=1, label="truth")
     left.plot(X, y, "o", color="#D55E00", ms=4, label="data")
-    left.legend(frameon=False, fontsize="small")
+    left.legend(frameon=False, fontsize="small", loc="lower left")
+    left.set(xlabel="x", ylabel="y", title=f"width {best.objective.net.widths[1]}, of largest evidence")
     right.plot(WIDTHS, [p.log_evidence().value for p in posteriors.values()], "o-", color="#0072B2")
     right.set(xlabel="width", ylabel="log evidence")
     other = right.twinx()
