@@ -128,7 +128,9 @@ def draw(path, X, y, posteriors, errors):
     left.plot(GRID, truth(GRID), "k--", lw=1, label="truth")
     left.plot(X, y, "o", color="#D55E00", ms=4, label="data")
     left.legend(frameon=False, fontsize="small", loc="lower left")
-    left.set(xlabel="x", ylabel="y", title=f"width {best.objective.net.widths[1]}, of largest evidence")
+    left.set(
+        xlabel="x", ylabel="y", ylim=(-2.2, 1.6), title=f"width {best.objective.net.widths[1]}, of largest evidence"
+    )
     right.plot(WIDTHS, [p.log_evidence().value for p in posteriors.values()], "o-", color="#0072B2")
     right.set(xlabel="width", ylabel="log evidence")
     other = right.twinx()

@@ -89,7 +89,11 @@ class KrylovPrecision:
             return np.asarray(product(np.asarray(V, dtype=np.float64).reshape(n, -1)))
 
         return LinearOperator(
-            (n, n), matvec=lambda v: block(v)[:, 0], matmat=block, rmatvec=lambda v: block(v)[:, 0], dtype=np.float64
+            (n, n),
+            matvec=lambda v: block(v)[:, 0],
+            matmat=block,
+            rmatvec=lambda v: block(v)[:, 0],
+            dtype=self._operator.dtype,
         )
 
     def _curvature(self, V: Array) -> Array:
@@ -116,7 +120,11 @@ class KrylovPrecision:
         """Return ``log det A``."""
         before, N = self.num_products, self.middle
         shift, lower = float(np.log(self.alpha).sum()), 1.0
-        if (known := self._preconditioner()) is not None:
+        try:
+            known = self._preconditioner()
+        except KeyboardInterrupt:
+            return self._nothing("lanczos quadrature", before)
+        if known is not None:
             U, factors = known.vectors, known.factors + 1.0  # 1 / (1 + theta)
             change = (np.sqrt(factors) - 1.0)[:, None]
             shift -= float(np.log(factors).sum())
@@ -139,7 +147,11 @@ class KrylovPrecision:
 
     def gamma(self, progress: Progress = False) -> Estimate:
         """Return the effective number of parameters, ``tr P^-1 K_r - tr ((I + K)^-1 - P^-1)``."""
-        before, known, n = self.num_products, self._preconditioner(), self.alpha.size
+        before, n = self.num_products, self.alpha.size
+        try:
+            known = self._preconditioner()
+        except KeyboardInterrupt:
+            return self._nothing("hutchinson", before)
         shift = 0.0 if known is None else float(-known.factors.sum())
 
         def difference(V: Array) -> Array:
@@ -153,6 +165,11 @@ class KrylovPrecision:
             found.value + shift, found.standard_error, (low + shift - slack, high + shift + slack),
             self.num_products - before, found.seed, found.status, found.method, slack,
         )  # fmt: skip
+
+    def _nothing(self, method: str, before: int) -> Estimate:
+        """Return what is known of a number before the first probe."""
+        spent = self.num_products - before
+        return Estimate(np.nan, np.nan, (-np.inf, np.inf), spent, self.seed, Status.INTERRUPTED, method, np.nan)
 
     def _solve(self, V: Array) -> Array:
         """Return ``(I + K)^-1 V``."""

@@ -448,6 +448,34 @@ def test_an_interrupted_determinant_says_so_and_is_taken_up_again():
     assert posterior.log_determinant().status is Status.CONVERGED
 
 
+def test_an_interrupt_before_the_first_probe_leaves_no_number(monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    posterior = Laplace(tanh_net(), structure="krylov", rng=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(posterior._precision), "_preconditioner", interrupted)
+        for part in (posterior.log_evidence(), posterior.effective_parameters()):
+            assert part.status is Status.INTERRUPTED
+            assert np.isnan(part.value)
+            assert part.interval == (-np.inf, np.inf)
+    assert posterior.log_evidence().status is Status.CONVERGED
+
+
+def test_products_in_single_precision_hold_the_determinant():
+    objective = tanh_net(loss="softmax_cross_entropy", outputs=3)
+    single = Objective(
+        objective.net, np.asarray(objective.X), np.asarray(objective.y), loss=objective.loss, l2=0.1, dtype=np.float32
+    )
+    for rank in (0, 5, None):
+        double, found = (
+            Laplace(one, structure="krylov", rank=rank, rng=0).log_determinant() for one in (objective, single)
+        )
+        low, high = found.interval  # of the same probes: what is between the two is rounding
+        assert low <= double.value <= high
+        np.testing.assert_allclose(found.value, double.value, rtol=1e-5)
+
+
 def test_a_refit_reaches_its_mode_for_precisions_that_are_far_apart():
     objective = tanh_net(loss="softmax_cross_entropy", outputs=3)
     far = np.where(np.arange(objective.num_parameters) % 2, 1e2, 1e-4)
