@@ -148,32 +148,38 @@ def with_l2(objective: Objective, l2: Array) -> Objective:
 
 
 def _minimized(objective: Objective, positions: NDArray[np.intp]) -> Array:
-    """Fit theta, or some of it, by Newton steps with a trust region."""
+    """Fit theta, or some of it, by Newton steps with a trust region.
+
+    In units of the prior's deviations: the regulariser is then the same in all directions, however far apart the
+    precisions of groups are, and the curvature at least that of the regulariser plus the loss's.
+    """
     theta = objective.net.theta.astype(np.float64)
+    ridge = np.broadcast_to(objective.l2 if objective.l2.size else 0.0, theta.shape)[positions]
+    unit = np.sqrt(ridge.mean() / ridge) if ridge.size and ridge.min() > 0 else np.ones(positions.size)
     cache: dict[bytes, Objective] = {}
 
     def at(part: Array) -> Objective:
         key = part.tobytes()
         if key not in cache:
             whole = theta.copy()
-            whole[positions] = part
+            whole[positions] = unit * part
             cache.clear()
             cache[key] = objective.at(whole)
         return cache[key]
 
     def products(part: Array, v: Array) -> Array:
         whole = np.zeros(theta.size)
-        whole[positions] = v
-        return np.asarray((HessianOperator(at(part)) @ whole)[positions], dtype=np.float64)
+        whole[positions] = unit * v
+        return unit * np.asarray((HessianOperator(at(part)) @ whole)[positions], dtype=np.float64)
 
     def gradient(part: Array) -> Array:
-        return at(part).gradient().astype(np.float64)[positions]
+        return unit * at(part).gradient().astype(np.float64)[positions]
 
-    l2 = objective.l2 if objective.l2.size else np.zeros(theta.size)
-    scale = float(np.linalg.norm((l2 * theta)[positions])) or float(np.linalg.norm(gradient(theta[positions])))
+    start = theta[positions] / unit
+    scale = float(np.linalg.norm(ridge * unit**2 * start)) or float(np.linalg.norm(gradient(start)))
     found = scipy.optimize.minimize(
-        lambda part: at(part).value(), theta[positions], jac=gradient, hessp=products, method="trust-ncg",
+        lambda part: at(part).value(), start, jac=gradient, hessp=products, method="trust-ncg",
         options={"gtol": 1e-6 * scale, "maxiter": 500},
     )  # fmt: skip
-    theta[positions] = found.x
+    theta[positions] = unit * found.x
     return theta

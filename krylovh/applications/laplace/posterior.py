@@ -1,9 +1,7 @@
 """The Laplace approximation: the posterior over parameters as a Gaussian around a mode.
 
 With ``M(theta) = beta sum_n l_n + 1/2 theta' diag(alpha) theta``, the negative log posterior up to a constant, the
-posterior is ``N(theta*, A^-1)`` at a minimum theta*, with A the Hessian of M or its Gauss-Newton part, and
-
-    log p(D) = log p(D | theta*) + log p(theta*) + (W/2) log 2 pi - 1/2 log det A.
+posterior is ``N(theta*, A^-1)`` at a minimum theta*, with A the Hessian of M or its Gauss-Newton part.
 """
 
 import math
@@ -13,26 +11,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from krylovh.applications.laplace.likelihood import checked_noise_precision, log_likelihood, prior_of
-from krylovh.applications.laplace.precision import (
-    DensePrecision,
-    DiagonalPrecision,
-    IndefiniteError,
-    KroneckerPrecision,
-    KrylovPrecision,
-    Precision,
-)
-from krylovh.applications.laplace.predictive import Method, checked_method, mean_and_variance, of_samples
+from krylovh.applications.laplace.evidence import Evidence
+from krylovh.applications.laplace.likelihood import checked_noise_precision, prior_of
+from krylovh.applications.laplace.precision import IndefiniteError
+from krylovh.applications.laplace.prediction import predictive
+from krylovh.applications.laplace.predictive import Method
+from krylovh.applications.laplace.structures import build_precision, checked_prior, chosen_positions, stationarity
 from krylovh.checks import finite_array, whole_number
-from krylovh.exact import gauss_newton_diagonal, gauss_newton_matrix, hessian_diagonal, hessian_matrix
-from krylovh.exact.inverse import factor_rows
-from krylovh.exact.second_derivatives import WORK_BYTES, tiles
 from krylovh.krylov.symmetric import resolve_seed
 from krylovh.objective import Objective
-from krylovh.operators import GaussNewtonOperator, HessianOperator, JacobianOperator, KFACOperator
-from krylovh.operators.kfac import KroneckerBlock
-from krylovh.progress import Progress, reporting
-from krylovh.results import Estimate, HyperparameterHistory, LaplaceResult, Prediction, Status
+from krylovh.progress import Progress
+from krylovh.results import HyperparameterHistory, Prediction
 
 Array = NDArray[np.float64]
 Curvature = Literal["gauss_newton", "hessian"]
@@ -41,7 +30,7 @@ Structure = Literal["full", "krylov", "kfac", "diagonal", "last_layer"]
 __all__ = ["Curvature", "Laplace", "Structure"]
 
 
-class Laplace:
+class Laplace(Evidence):
     """A Gaussian posterior over the parameters of a net, around its present parameters.
 
     Parameters
@@ -66,8 +55,9 @@ class Laplace:
     stationarity_tol : float
         A warning tells where ``|grad M|`` exceeds this times ``|beta grad E_D| + |alpha theta|``, which at a minimum
         are equal and opposite.
-    num_probes, num_steps : int, optional
-        Of the quadrature for "krylov"; see :func:`krylovh.logdet`.
+    rank, num_probes, num_steps : int, optional
+        For "krylov": rank of the Nystrom approximation that takes large eigenvalues out, at one product each and 8 W
+        bytes (by default 600, at most W and 1 GiB; 0 for none), probes, 20, and Lanczos steps per probe, 20.
     rng : int, numpy.random.Generator or None
     progress : bool or callable
         For building the curvature.
@@ -129,6 +119,7 @@ class Laplace:
         fallback: Literal["gauss_newton"] | None = None,
         separate_bias: bool = True,
         stationarity_tol: float = 1e-3,
+        rank: int | None = None,
         num_probes: int | None = None,
         num_steps: int | None = None,
         rng: int | np.random.Generator | None = None,
@@ -150,17 +141,17 @@ class Laplace:
         self.structure: str = structure
         self.seed = resolve_seed(rng)
         self.history: HyperparameterHistory | None = None
-        self.positions = self._chosen_positions()
-        alpha = prior_of(objective) if prior_precision is None else _checked_prior(prior_precision, objective)
+        self.positions = chosen_positions(objective, self.structure)
+        alpha = prior_of(objective) if prior_precision is None else checked_prior(prior_precision, objective)
         self.prior_precision = np.array(alpha, dtype=np.float64)[self.positions]
         self.mode = objective.net.theta.astype(np.float64)[self.positions]
         self._options: dict[str, Any] = {
             "fallback": fallback, "separate_bias": separate_bias, "stationarity_tol": stationarity_tol,
-            "num_probes": num_probes, "num_steps": num_steps,
+            "rank": rank, "num_probes": num_probes, "num_steps": num_steps,
         }  # fmt: skip
-        self.gradient_norm = self._check_stationarity(stationarity_tol)
+        self.gradient_norm = stationarity(self, stationarity_tol)
         try:
-            self._precision = self._make_precision(curvature, progress)
+            self._precision = build_precision(self, curvature, progress)
         except IndefiniteError as error:
             if curvature == "gauss_newton":
                 raise ValueError(
@@ -175,96 +166,33 @@ class Laplace:
                 stacklevel=2,
             )
             self.curvature = "gauss_newton"
-            self._precision = self._make_precision("gauss_newton", progress)
-        self._logdet: Estimate | None = None
-        self._gamma: Estimate | None = None
-
-    @property
-    def num_parameters(self) -> int:
-        """How many parameters k the posterior is over."""
-        return int(self.positions.size)
-
-    @property
-    def num_products(self) -> int:
-        """Products with the curvature so far; 0 for structures that need none."""
-        return self._precision.num_products
+            self._precision = build_precision(self, "gauss_newton", progress)
 
     def covariance(self) -> Array:
         """Return the posterior covariance, (k, k): 8 k^2 bytes, and for "krylov" as many systems as parameters."""
         inverse = self._precision.solve(np.eye(self.num_parameters))
         return np.asarray((inverse + inverse.T) / 2)
 
-    def log_likelihood(self) -> float:
-        """Return ``log p(D | theta*)``."""
-        return log_likelihood(self.objective, self.noise_precision)
+    def apply_covariance(self, V: ArrayLike) -> Array:
+        """Return ``A^-1 V`` for V of shape (k, m), without the covariance itself.
 
-    def log_prior(self) -> float:
-        """Return ``log p(theta*)``; ValueError where the prior is improper."""
-        alpha = self.prior_precision
-        if alpha.min() <= 0:
-            raise ValueError(
-                f"l2, or prior_precision, must be positive on every parameter for the evidence, got 0 on "
-                f"{np.count_nonzero(alpha <= 0)} of {alpha.size}: an improper prior has no evidence"
-            )
-        return float(0.5 * np.sum(np.log(alpha / (2 * np.pi))) - 0.5 * alpha @ np.square(self.mode))
-
-    def log_determinant(self, *, progress: Progress = False) -> Estimate:
-        """Return ``log det A``, with an error bar where it comes from quadrature."""
-        if self._logdet is None or self._logdet.status is not Status.CONVERGED:
-            self._logdet = self._precision.logdet(progress)
-        return self._logdet
-
-    def log_evidence(self, *, progress: Progress = False) -> Estimate:
-        """Return ``log p(D)``, natural logarithm; standard error 0 unless the determinant is estimated.
-
-        Raises
-        ------
-        ValueError
-            Where a parameter has no prior.
+        Examples
+        --------
+        >>> from krylovh import Network
+        >>> net = Network((1, 1), "identity", [1.0], bias=False)
+        >>> Laplace(Objective(net, [[1.0]], [2.0], loss="squared_error", l2=1.0)).apply_covariance([[2.0]]).round(12)
+        array([[1.]])
         """
-        fixed = self.log_likelihood() + self.log_prior() + self.num_parameters / 2 * math.log(2 * math.pi)
-        found = self.log_determinant(progress=progress)
-        low, high = found.interval
-        return Estimate(
-            fixed - found.value / 2, found.standard_error / 2, (fixed - high / 2, fixed - low / 2), found.num_products,
-            found.seed, found.status, found.method, found.quadrature_error / 2,
-        )  # fmt: skip
-
-    def effective_parameters(self, *, progress: Progress = False) -> Estimate:
-        """Return gamma, how many parameters the data determine: ``k - tr(A^-1 diag(alpha))``."""
-        if self._gamma is None or self._gamma.status is not Status.CONVERGED:
-            self._gamma = self._precision.gamma(progress)
-        return self._gamma
-
-    def summary(self, *, progress: Progress = False) -> LaplaceResult:
-        """Return the posterior in numbers, to be shown and stored."""
-        evidence = self.log_evidence(progress=progress)
-        gamma = self.effective_parameters(progress=progress)
-        return LaplaceResult(
-            curvature=self.curvature,
-            structure=self.structure,
-            mode=self.mode.copy(),
-            prior_precision=self.prior_precision.copy(),
-            noise_precision=self.noise_precision,
-            log_likelihood=self.log_likelihood(),
-            log_prior=self.log_prior(),
-            log_determinant=self.log_determinant().value,
-            log_evidence=evidence.value,
-            standard_error=evidence.standard_error,
-            interval=evidence.interval,
-            effective_parameters=gamma.value,
-            effective_parameters_error=gamma.standard_error,
-            gradient_norm=self.gradient_norm,
-            num_products=self.num_products,
-            seed=self.seed,
-            status=gamma.status if evidence.status is Status.CONVERGED else evidence.status,
-        )
+        V = finite_array("V", V, np.float64)
+        if V.ndim != 2 or V.shape[0] != self.num_parameters:
+            raise ValueError(f"V must have shape ({self.num_parameters}, m), got {V.shape}")
+        return self._precision.solve(V)
 
     def sample(self, num: int, rng: int | np.random.Generator | None = None, *, progress: Progress = False) -> Array:
         """Draw parameter vectors from the posterior, shape (num, num_parameters of the net).
 
         Parameters outside of the last layer stay at the mode with "last_layer".  With "krylov" a sample costs one run
-        of Lanczos, for ``A^-1/2 z``.
+        of Lanczos, for ``A^-1/2 z``; interrupted, the samples that were drawn are returned with a RuntimeWarning.
 
         Examples
         --------
@@ -277,8 +205,11 @@ class Laplace:
         num = whole_number("num", num, 1)
         generator = np.random.default_rng(self.seed if rng is None else rng)
         Z = generator.standard_normal((num, self.num_parameters)).T
-        thetas = np.tile(self.objective.net.theta.astype(np.float64), (num, 1))
-        thetas[:, self.positions] += self._precision.root(Z, progress).T
+        deviations = self._precision.root(Z, progress).T
+        if len(deviations) < num:
+            warnings.warn(f"interrupted: {len(deviations)} of {num} samples", RuntimeWarning, stacklevel=2)
+        thetas = np.tile(self.objective.net.theta.astype(np.float64), (len(deviations), 1))
+        thetas[:, self.positions] += deviations
         return thetas
 
     def predict(
@@ -315,62 +246,7 @@ class Laplace:
         ----------
         Immer, Korzepa and Bauer (2021), Improving predictions of Bayesian neural nets via local linearization.
         """
-        chosen = checked_method(method, self.objective.loss)
-        net = self.objective.net
-        f = net.forward(X).astype(np.float64)
-        outputs = Objective(
-            net, X, np.zeros((len(f), net.widths[-1])), loss="squared_error", reduction="sum", dtype=np.float64,
-            threads=self.objective.threads,
-        )  # fmt: skip
-        if chosen in ("monte_carlo", "network"):
-            return self._predict_by_samples(chosen, outputs, f, num_samples, rng, progress)
-        V = np.full((*f.shape, f.shape[1]), np.nan)
-        status, done, before = Status.CONVERGED, 0, self.num_products
-        rows = max(1, min(256, WORK_BYTES // (net.widths[-1] * net.num_parameters * 8)))
-        with reporting(progress, "predictions") as report:
-            try:
-                for tile in tiles(outputs, rows):
-                    J = factor_rows(tile, 1.0)[:, :, self.positions]
-                    spread = self._precision.solve(J.reshape(-1, self.num_parameters).T)
-                    V[done : done + len(J)] = np.einsum("ncp,pnd->ncd", J, spread.reshape(-1, *J.shape[:2]))
-                    done += len(J)
-                    report(done, len(f))
-            except KeyboardInterrupt:
-                status = Status.INTERRUPTED
-        mean, variance = mean_and_variance(self.objective.loss, chosen, f, V, self.noise_precision)
-        mean[done:] = np.nan
-        return Prediction(mean, variance, f, V, chosen, self.num_products - before, self.seed, status)
-
-    def _predict_by_samples(
-        self, method: str, outputs: Objective, f: Array, num: int, rng: Any, progress: Progress
-    ) -> Prediction:
-        num = whole_number("num_samples", num, 2)
-        seed, before = self.seed if rng is None else resolve_seed(rng), self.num_products
-        generator, center = np.random.default_rng(seed), outputs.net.theta.astype(np.float64)
-        drawn, status = [], Status.CONVERGED
-        J = JacobianOperator(outputs)
-        with reporting(progress, "samples") as report:
-            try:
-                for i in range(num):
-                    theta = self.sample(1, generator)[0]
-                    if method == "network":
-                        drawn.append(outputs.net.with_theta(theta).forward(np.asarray(outputs.X)).astype(np.float64))
-                    else:
-                        drawn.append(f + (J @ (theta - center)).reshape(f.shape))
-                    report(i + 1, num)
-            except KeyboardInterrupt:
-                status = Status.INTERRUPTED
-        if len(drawn) < 2:
-            nothing = np.full(f.shape, np.nan)
-            return Prediction(
-                nothing, nothing, f, np.full((*f.shape, f.shape[1]), np.nan), method, self.num_products - before, seed,
-                status,
-            )  # fmt: skip
-        samples = np.array(drawn)
-        mean, variance = of_samples(self.objective.loss, samples, self.noise_precision)
-        centred = samples - samples.mean(axis=0)
-        V = np.einsum("snc,snd->ncd", centred, centred) / (len(drawn) - 1)
-        return Prediction(mean, variance, samples.mean(axis=0), V, method, self.num_products - before, seed, status)
+        return predictive(self, X, method, num_samples, rng, progress)
 
     def optimize_hyperparameters(
         self,
@@ -421,80 +297,5 @@ class Laplace:
             out[start : start + 256] = np.einsum("km,km->m", units, self._precision.solve(units))
         return out
 
-    def _chosen_positions(self) -> NDArray[np.intp]:
-        net = self.objective.net
-        if self.structure != "last_layer":
-            return np.arange(net.num_parameters)
-        chosen = [np.arange(block.start, block.stop) for block in net.blocks if block.layer == net.depth]
-        if not chosen:
-            raise ValueError("structure 'last_layer' needs a last layer with parameters, got identity edges alone")
-        return np.concatenate(chosen)
-
-    def _check_stationarity(self, tol: float) -> float:
-        """Return ``|grad M|``, and warn where it is not near zero."""
-        theta = self.objective.net.theta.astype(np.float64)[self.positions]
-        l2 = prior_of(self.objective)[self.positions]
-        data = self.noise_precision * (
-            self.objective.gradient().astype(np.float64)[self.positions] * self.objective.total - l2 * theta
-        )
-        prior = self.prior_precision * theta
-        norm = float(np.linalg.norm(data + prior))
-        scale = float(np.linalg.norm(data) + np.linalg.norm(prior))
-        if norm > tol * scale:
-            warnings.warn(
-                f"theta is no stationary point of the posterior: |grad| = {norm:.3g} is above {tol:g} times "
-                f"{scale:.3g}, the size of its terms. Train further; with noise_precision beta a minimum of the "
-                "objective is one of the posterior for prior_precision = beta * total * l2",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-        return norm
-
-    def _make_precision(self, curvature: str, progress: Progress) -> Precision:
-        objective, alpha, structure = self.objective, self.prior_precision, self.structure
-        scale = self.noise_precision * objective.total
-        l2 = (prior_of(objective) / objective.total)[self.positions]
-        gauss_newton = curvature == "gauss_newton"
-        if structure == "krylov":
-            operator = (GaussNewtonOperator if gauss_newton else HessianOperator)(objective)
-            options = {name: self._options[name] for name in ("num_probes", "num_steps")}
-            return KrylovPrecision(operator, scale, alpha, definite=gauss_newton, options=options, seed=self.seed)
-        if structure == "kfac":
-            blocks = KFACOperator(objective).blocks
-            if self._options["separate_bias"]:
-                blocks = tuple(part for block in blocks for part in _split(block, objective))
-            scaled = [KroneckerBlock(b.layer, b.A, scale * b.B, b.positions) for b in blocks]
-            return KroneckerPrecision(scaled, alpha, self.seed)
-        if structure == "diagonal":
-            diagonal = (gauss_newton_diagonal if gauss_newton else hessian_diagonal)(objective).astype(np.float64)
-            return DiagonalPrecision(scale * (diagonal - l2) + alpha, alpha, self.seed)
-        layers = [objective.net.depth] if structure == "last_layer" else None
-        build = gauss_newton_matrix if gauss_newton else hessian_matrix
-        A = build(objective, layers=layers, progress=progress).astype(np.float64)
-        A *= scale
-        A[np.diag_indices(len(A))] += alpha - scale * l2
-        return DensePrecision(A, alpha, self.seed)
-
     def __repr__(self) -> str:
         return f"<Laplace ({self.curvature}, {self.structure}) of {self.objective!r}>"
-
-
-def _checked_prior(prior_precision: ArrayLike, objective: Objective) -> Array:
-    alpha = finite_array("prior_precision", prior_precision, np.float64)
-    if alpha.shape not in ((), (objective.num_parameters,)):
-        raise ValueError(
-            f"prior_precision must be a scalar or have shape ({objective.num_parameters},), got {alpha.shape}"
-        )
-    if alpha.min() < 0:
-        raise ValueError(f"prior_precision must be at least 0, got {alpha.min()}")
-    return np.broadcast_to(alpha, objective.num_parameters)
-
-
-def _split(block: KroneckerBlock, objective: Objective) -> list[KroneckerBlock]:
-    """Return the blocks of the weights and of the bias of a layer."""
-    if not objective.net.bias[block.layer - 1]:
-        return [block]
-    parts = [KroneckerBlock(block.layer, block.A[-1:, -1:], block.B, block.positions[:, -1:])]
-    if block.A.shape[0] > 1:
-        parts.insert(0, KroneckerBlock(block.layer, block.A[:-1, :-1], block.B, block.positions[:, :-1]))
-    return parts

@@ -5,18 +5,15 @@ G is the curvature of the summed loss.  Each shape gives the log determinant, th
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator
 
-from krylovh.krylov import block_cg, eigsh, matrix_function
 from krylovh.operators.kfac import KroneckerBlock, simultaneous_diagonalization
-from krylovh.progress import Progress, reporting
+from krylovh.progress import Progress
 from krylovh.results import Estimate, Status
-from krylovh.stochastic import logdet, trace_function
 
 Array = NDArray[np.float64]
 
@@ -25,7 +22,6 @@ __all__ = [
     "DiagonalPrecision",
     "IndefiniteError",
     "KroneckerPrecision",
-    "KrylovPrecision",
     "Precision",
     "exact",
 ]
@@ -165,92 +161,6 @@ class KroneckerPrecision:
         for positions, U, X, ratios in self._blocks:
             out[:, positions] = U @ (rows[:, positions] / np.sqrt(1.0 + ratios)) @ X.T
         return out.T
-
-
-class KrylovPrecision:
-    """A seen through products, as ``D (I + D^-1 beta G D^-1) D`` with ``D^2 = diag(alpha)``.
-
-    All Krylov methods work on the matrix in the middle: with the Gauss-Newton matrix its eigenvalues are at least 1,
-    which makes the error of quadrature a bound.
-    """
-
-    def __init__(
-        self,
-        operator: LinearOperator,
-        scale: float,
-        alpha: Array,
-        *,
-        definite: bool,
-        options: dict[str, Any],
-        seed: int,
-    ) -> None:
-        if alpha.min() <= 0:
-            raise ValueError(
-                f"the prior precision must be positive with structure 'krylov', got {alpha.min():g} "
-                f"at parameter {int(alpha.argmin())}: set l2 on every parameter, or use structure 'full'"
-            )
-        self.alpha, self.seed, self.options = alpha, seed, options
-        self.lower_bound = 1.0 if definite else None
-        self._operator = operator
-        self._root = np.sqrt(alpha)
-        ridge = np.broadcast_to(operator.objective.l2 if operator.objective.l2.size else 0.0, alpha.shape)
-
-        def middle(V: Array) -> Array:
-            V = np.asarray(V, dtype=np.float64).reshape(alpha.size, -1)
-            scaled = V / self._root[:, None]
-            curved = operator.matmat(scaled) - ridge[:, None] * scaled
-            return np.asarray(V + scale * curved / self._root[:, None])
-
-        self.middle = LinearOperator(
-            operator.shape, matvec=lambda v: middle(v)[:, 0], matmat=middle, rmatvec=lambda v: middle(v)[:, 0],
-            dtype=np.float64,
-        )  # fmt: skip
-        if not definite:
-            smallest = float(eigsh(self.middle, 1, which="SA", tol=1e-3, rng=seed).eigenvalues[0])
-            if smallest <= 0:
-                raise IndefiniteError(smallest, "of the Hessian in units of the prior precision")
-
-    @property
-    def num_products(self) -> int:
-        """Products with the curvature so far."""
-        return int(self._operator.num_products)
-
-    def logdet(self, progress: Progress = False) -> Estimate:
-        """Return ``log det A``."""
-        found = logdet(self.middle, lower_bound=self.lower_bound, rng=self.seed, progress=progress, **self.options)
-        shift = float(np.log(self.alpha).sum())
-        low, high = found.interval
-        return Estimate(
-            found.value + shift, found.standard_error, (low + shift, high + shift), found.num_products, found.seed,
-            found.status, found.method, found.quadrature_error,
-        )  # fmt: skip
-
-    def gamma(self, progress: Progress = False) -> Estimate:
-        """Return the effective number of parameters."""
-        return trace_function(self.middle, lambda x: 1.0 - 1.0 / x, rng=self.seed, progress=progress, **self.options)
-
-    def solve(self, V: Array) -> Array:
-        """Return ``A^-1 V``."""
-        found = block_cg(self.middle, V / self._root[:, None], rtol=1e-8)
-        if found.status is Status.INTERRUPTED:
-            raise KeyboardInterrupt
-        if found.status is not Status.CONVERGED:
-            raise ArithmeticError(f"the systems with the posterior precision were not solved: {found.status}")
-        return np.asarray(found.x / self._root[:, None])
-
-    def root(self, Z: Array, progress: Progress = False) -> Array:
-        """Return S Z with ``S S' = A^-1``."""
-        out = np.empty_like(Z)
-        with reporting(progress, "samples") as report:
-            for i, z in enumerate(Z.T):
-                found = matrix_function(self.middle, lambda x: 1 / np.sqrt(x), z, max_steps=1000)
-                if found.status is Status.INTERRUPTED:
-                    raise KeyboardInterrupt
-                if found.status is not Status.CONVERGED:
-                    raise ArithmeticError(f"the root of the posterior covariance was not applied: {found}")
-                out[:, i] = found.x / self._root
-                report(i + 1, Z.shape[1])
-        return out
 
 
 class IndefiniteError(ValueError):

@@ -7,6 +7,7 @@ from scipy.special import expit, softmax
 from scipy.stats import multivariate_normal
 
 from krylovh import Laplace, Network, Objective, ResultStore, Status, compare_models
+from krylovh.applications.laplace.hyperparameters import _minimized, with_l2
 
 STRUCTURES = ("full", "krylov", "kfac", "diagonal", "last_layer")
 ALPHA, BETA = 0.7, 4.0
@@ -321,3 +322,163 @@ def test_noise_precision_keeps_a_minimum_of_the_objective_with_a_prior_of_the_sa
     G, _ = gauss_newton(objective, objective.X)
     expected = np.linalg.inv(9.0 * (G + 3.0 * np.eye(len(G))))
     np.testing.assert_allclose(posterior.covariance(), expected, rtol=1e-5, atol=1e-10)
+
+
+def wide_posterior(**options):
+    """A 3-40-3 net at a minimum, W = 283, as an objective and dense matrices; spectrum with outliers and a bulk."""
+    rng = np.random.default_rng(2)
+    X, y = rng.standard_normal((50, 3)), rng.integers(0, 3, 50)
+    net = Network((3, 40, 3), "tanh")
+    objective = Objective(net, X, y, loss="softmax_cross_entropy", l2=1e-3)
+    found = scipy.optimize.minimize(
+        lambda t: objective.at(t).value(), net.random_theta(2), jac=lambda t: objective.at(t).gradient(),
+        method="L-BFGS-B", options={"ftol": 0.0, "gtol": 1e-8, "maxiter": 5000, "maxfun": 10000},
+    )  # fmt: skip
+    return objective.at(found.x)
+
+
+def test_preconditioned_quadrature_holds_the_determinant_and_gamma_and_is_the_narrower_one():
+    objective = wide_posterior()
+    G, _ = gauss_newton(objective, objective.X)
+    A = G + 0.05 * np.eye(len(G))
+    exact = np.linalg.slogdet(A)[1], len(G) - 0.05 * np.trace(np.linalg.inv(A))
+    widths = {}
+    for rank in (0, 60):
+        posterior = Laplace(objective, structure="krylov", rank=rank, num_probes=20, num_steps=20, rng=0)
+        widths[rank] = []
+        for estimate, value in zip((posterior.log_determinant(), posterior.effective_parameters()), exact, strict=True):
+            low, high = estimate.interval
+            assert low <= value <= high
+            widths[rank].append(high - low)
+        logdet = posterior.log_determinant()
+        assert logdet.num_products == rank + 400
+        assert posterior.num_products == logdet.num_products + posterior.effective_parameters().num_products
+    assert widths[60][0] < widths[0][0] / 5
+    assert widths[60][1] < widths[0][1] / 2
+
+
+def test_intervals_of_the_preconditioned_determinant_cover_it():
+    objective = wide_posterior()
+    G, _ = gauss_newton(objective, objective.X)
+    exact = np.linalg.slogdet(G + 0.05 * np.eye(len(G)))[1]
+    held = 0
+    for seed in range(40):
+        posterior = Laplace(objective, structure="krylov", rank=30, num_probes=20, num_steps=15, rng=seed)
+        low, high = posterior.log_determinant().interval
+        held += low <= exact <= high
+    assert held >= 34  # fewer have a probability of 0.3 % at 95 % coverage
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"rank": -1}, "rank must be"),
+        ({"rank": 14}, "rank must be"),
+        ({"num_probes": 0}, "num_probes must be"),
+        ({"num_steps": 14}, "num_steps must be"),
+    ],
+)
+def test_bad_settings_of_quadrature_are_named(options, match):
+    with pytest.raises(ValueError, match=match):
+        Laplace(tanh_net(), structure="krylov", **options)
+
+
+def test_a_hessian_through_products_agrees_with_the_dense_one():
+    objective = tanh_net(samples=40)
+    dense = Laplace(objective, curvature="hessian")
+    products = Laplace(objective, curvature="hessian", structure="krylov", rank=5, rng=0)
+    for name in ("log_determinant", "effective_parameters"):
+        low, high = getattr(products, name)().interval
+        assert low <= getattr(dense, name)().value <= high
+    V = np.random.default_rng(0).standard_normal((13, 3))
+    np.testing.assert_allclose(products.apply_covariance(V), dense.covariance() @ V, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"V must have shape \(13, m\), got \(13,\)"):
+        dense.apply_covariance(V[:, 0])
+
+
+def stop_at(last):
+    def stop(done, total):
+        if done >= last:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+def test_interrupted_predictions_hold_the_rows_that_were_done():
+    posterior = Laplace(tanh_net(loss="softmax_cross_entropy", outputs=3), rng=0)
+    new = np.random.default_rng(0).standard_normal((300, 2))
+    for method in ("probit", "bridge"):
+        whole, part = posterior.predict(new, method=method), posterior.predict(new, method=method, progress=stop_at(1))
+        done = int(np.isfinite(part.mean[:, 0]).sum())
+        assert 0 < done < 300
+        assert (whole.status, part.status) == (Status.CONVERGED, Status.INTERRUPTED)
+        np.testing.assert_array_equal(part.mean[:done], whole.mean[:done])
+        np.testing.assert_array_equal(part.output_covariance[:done], whole.output_covariance[:done])
+        for values in (part.mean, part.variance, part.output_covariance):
+            assert np.isnan(values[done:]).all()
+
+
+def test_predictions_from_interrupted_samples_are_of_those_that_were_drawn():
+    posterior = Laplace(tanh_net(), rng=0)
+    new = np.random.default_rng(0).standard_normal((4, 2))
+    for method in ("monte_carlo", "network"):
+        few = posterior.predict(new, method=method, num_samples=5, rng=3)
+        part = posterior.predict(new, method=method, num_samples=50, rng=3, progress=stop_at(5))
+        assert part.status is Status.INTERRUPTED
+        np.testing.assert_array_equal(part.mean, few.mean)
+        np.testing.assert_array_equal(part.variance, few.variance)
+        one = posterior.predict(new, method=method, rng=3, progress=stop_at(1))
+        assert one.status is Status.INTERRUPTED
+        assert np.isnan(one.mean).all()
+
+
+def test_interrupted_samples_are_those_that_were_drawn():
+    posterior = Laplace(tanh_net(), structure="krylov", rng=0)
+    whole = posterior.sample(5, rng=1)
+    with pytest.warns(RuntimeWarning, match="interrupted: 2 of 5 samples"):
+        part = posterior.sample(5, rng=1, progress=stop_at(2))
+    np.testing.assert_array_equal(part, whole[:2])
+
+
+def test_an_interrupted_determinant_says_so_and_is_taken_up_again():
+    posterior = Laplace(wide_posterior(), structure="krylov", rank=20, num_probes=40, num_steps=10, rng=0)
+    part = posterior.log_determinant(progress=stop_at(200))
+    assert part.status is Status.INTERRUPTED
+    assert part.num_products < 20 + 400
+    assert posterior.log_determinant().status is Status.CONVERGED
+
+
+def test_an_interrupt_before_the_first_probe_leaves_no_number(monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    posterior = Laplace(tanh_net(), structure="krylov", rng=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(posterior._precision), "_preconditioner", interrupted)
+        for part in (posterior.log_evidence(), posterior.effective_parameters()):
+            assert part.status is Status.INTERRUPTED
+            assert np.isnan(part.value)
+            assert part.interval == (-np.inf, np.inf)
+    assert posterior.log_evidence().status is Status.CONVERGED
+
+
+def test_products_in_single_precision_hold_the_determinant():
+    objective = tanh_net(loss="softmax_cross_entropy", outputs=3)
+    single = Objective(
+        objective.net, np.asarray(objective.X), np.asarray(objective.y), loss=objective.loss, l2=0.1, dtype=np.float32
+    )
+    for rank in (0, 5, None):
+        double, found = (
+            Laplace(one, structure="krylov", rank=rank, rng=0).log_determinant() for one in (objective, single)
+        )
+        low, high = found.interval  # of the same probes: what is between the two is rounding
+        assert low <= double.value <= high
+        np.testing.assert_allclose(found.value, double.value, rtol=1e-5)
+
+
+def test_a_refit_reaches_its_mode_for_precisions_that_are_far_apart():
+    objective = tanh_net(loss="softmax_cross_entropy", outputs=3)
+    far = np.where(np.arange(objective.num_parameters) % 2, 1e2, 1e-4)
+    fitted = _minimized(with_l2(objective, far), np.arange(objective.num_parameters))
+    gradient = with_l2(objective, far).at(fitted).gradient()
+    assert np.linalg.norm(gradient) <= 1e-3 * np.linalg.norm(far * fitted)
