@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.blas import one_blas_thread
 from krylovh.krylov.trust_region import TrustRegion
 from krylovh.results import Status
 
@@ -112,54 +113,57 @@ def truncated_cg(
     p = z.copy()
     region = TrustRegion(radius, rz)
     status = Status.BUDGET
+    one_thread = one_blas_thread(x.nbytes)  # threads of the BLAS that wait for more would keep products from theirs
     for i in range(1, max_iterations + 1):
-        if not np.isfinite(rz):
-            status = Status.NONFINITE
-            break
-        if rz <= 0.0 or np.linalg.norm(r) <= target:
-            status = Status.CONVERGED
-            break
-        Bp = np.asarray(product(p), dtype=np.float64)
-        curvature = float(p @ Bp)
-        if not np.isfinite(curvature):
-            status = Status.NONFINITE
-            break
-        if curvature <= eps * float(np.linalg.norm(p) * np.linalg.norm(Bp)):
-            doubtful = curvature > -eps * float(np.linalg.norm(p) * np.linalg.norm(Bp))
-            if doubtful and i > 1 and not np.isfinite(radius):
-                status = Status.STAGNATED
+        with one_thread:
+            if not np.isfinite(rz):
+                status = Status.NONFINITE
                 break
-            status = Status.NEGATIVE_CURVATURE
-            length = region.distance() if np.isfinite(radius) else _unbounded(rz, curvature, region)
-            q += length * (0.5 * length * curvature - rz)
-            x = x + length * p
-            region.advance(length, 0.0, rz)
+            if rz <= 0.0 or np.linalg.norm(r) <= target:
+                status = Status.CONVERGED
+                break
+        Bp = np.asarray(product(p), dtype=np.float64)
+        with one_thread:
+            curvature = float(p @ Bp)
+            if not np.isfinite(curvature):
+                status = Status.NONFINITE
+                break
+            if curvature <= eps * float(np.linalg.norm(p) * np.linalg.norm(Bp)):
+                doubtful = curvature > -eps * float(np.linalg.norm(p) * np.linalg.norm(Bp))
+                if doubtful and i > 1 and not np.isfinite(radius):
+                    status = Status.STAGNATED
+                    break
+                status = Status.NEGATIVE_CURVATURE
+                length = region.distance() if np.isfinite(radius) else _unbounded(rz, curvature, region)
+                q += length * (0.5 * length * curvature - rz)
+                x = x + length * p
+                region.advance(length, 0.0, rz)
+                models.append(q)
+                break
+            step = rz / curvature
+            if start is None and region.leaves(step):
+                step = region.distance()
+                status = Status.BOUNDARY
+            q += step * (0.5 * step * curvature - rz)
+            x = x + step * p
             models.append(q)
-            break
-        step = rz / curvature
-        if start is None and region.leaves(step):
-            step = region.distance()
-            status = Status.BOUNDARY
-        q += step * (0.5 * step * curvature - rz)
-        x = x + step * p
-        models.append(q)
-        if status == Status.BOUNDARY:
-            region.advance(step, 0.0, rz)
-            break
-        r = r - step * Bp
-        z = r if preconditioner is None else preconditioner(r)
-        rz, before = float(r @ z), rz
-        beta = rz / before
-        p *= beta
-        p += z
-        region.advance(step, beta, rz)
-        if keep_path and i >= next_kept:
-            path.append((x, q))
-            next_kept = max(i + 1.0, i * KEEP_RATIO)
-        window = max(10, i // 10)
-        if progress_tol and i > window and q < 0 and q - models[i - window] > window * progress_tol * q:
-            status = Status.CONVERGED
-            break
+            if status == Status.BOUNDARY:
+                region.advance(step, 0.0, rz)
+                break
+            r = r - step * Bp
+            z = r if preconditioner is None else preconditioner(r)
+            rz, before = float(r @ z), rz
+            beta = rz / before
+            p *= beta
+            p += z
+            region.advance(step, beta, rz)
+            if keep_path and i >= next_kept:
+                path.append((x, q))
+                next_kept = max(i + 1.0, i * KEEP_RATIO)
+            window = max(10, i // 10)
+            if progress_tol and i > window and q < 0 and q - models[i - window] > window * progress_tol * q:
+                status = Status.CONVERGED
+                break
     if keep_path and (not path or path[-1][0] is not x):
         path.append((x, q))
     norm = float(np.sqrt(max(region.xx, 0.0))) if start is None else np.nan
