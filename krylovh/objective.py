@@ -236,7 +236,7 @@ class Objective:
         Rows are copied; of samples that are read from a file those of a slice without steps stay there, others are
         read into memory.
         """
-        return self._like(*self._data.subset(rows), self.dtype)
+        return self.like(*self._data.subset(rows))
 
     def astype(self, dtype: DTypeLike) -> "Objective":
         """Return the same objective with products computed in another dtype: a copy of the data in that dtype.
@@ -255,20 +255,32 @@ class Objective:
             if len(X) != X.source.shape[0]:
                 raise ValueError(f"dtype of a subset of the rows of a file must stay {self.dtype}, got {dtype}")
             X = X.source
-        return self._like(X, self.y, self.sample_weight, dtype)
+        return self.like(X, self.y, self.sample_weight, dtype=dtype)
 
-    def _like(self, X: Any, y: Any, sample_weight: Any, dtype: DTypeLike) -> "Objective":
-        """Return an objective on other samples, or in another dtype, that is the same in all else."""
+    def like(
+        self, X: Any, y: Any, sample_weight: Any = None, *, l2: ArrayLike | None = None, dtype: DTypeLike | None = None
+    ) -> "Objective":
+        """Return an objective on other samples, with another regulariser or in another dtype, the same in all else.
+
+        Examples
+        --------
+        >>> net = Network((1, 1), "identity", [1.0, 0.0])
+        >>> objective = Objective(net, [[1.0]], [1.0], loss="huber", loss_options={"delta": 2.0})
+        >>> objective.like([[1.0]], [5.0], l2=1.0).value()  # 2 (4 - 2 / 2) and 1 / 2
+        6.5
+        """
+        if l2 is None:
+            l2 = self.l2 if self.l2.size > 1 else float(self.l2.sum())
         return Objective(
             self.net,
             X,
             y,
             loss=self.loss,
             reduction=self.reduction,
-            l2=self.l2 if self.l2.size > 1 else float(self.l2.sum()),
+            l2=l2,
             sample_weight=sample_weight,
             loss_options={"delta": self.targets.delta} if self.loss == "huber" else None,
-            dtype=dtype,
+            dtype=self.dtype if dtype is None else dtype,
             memory_limit=self.memory_limit,
             threads=self.threads,
         )

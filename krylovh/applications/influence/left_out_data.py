@@ -144,8 +144,7 @@ def altered(objective: Objective, remove: Index | None, add: Any = None) -> Obje
         else:
             old = np.ones(N, objective.dtype) if weights is None else weights
             new_weights = np.concatenate([old[keep], np.ones(len(X)) if extra is None else extra])
-        return _rebuilt(
-            objective,
+        return objective.like(
             np.concatenate([objective.X[keep], X]),
             np.concatenate([objective.y[keep], y]),
             new_weights,
@@ -154,24 +153,7 @@ def altered(objective: Objective, remove: Index | None, add: Any = None) -> Obje
         raise ValueError("add must be None where samples are read from a file: append them to the file instead")
     new_weights = np.ones(N, objective.dtype) if weights is None else weights.copy()
     new_weights[~keep] = 0.0
-    return _rebuilt(objective, objective.X, objective.y, new_weights)
-
-
-def _rebuilt(objective: Objective, X: Any, y: Any, sample_weight: Any) -> Objective:
-    """Return an objective with other samples and weights, and everything else the same."""
-    return Objective(
-        objective.net,
-        X,
-        y,
-        loss=objective.loss,
-        reduction=objective.reduction,
-        l2=objective.l2 if objective.l2.size > 1 else float(objective.l2.sum()),
-        sample_weight=sample_weight,
-        loss_options={"delta": objective.targets.delta} if objective.loss == "huber" else None,
-        dtype=objective.dtype,
-        memory_limit=objective.memory_limit,
-        threads=objective.threads,
-    )
+    return objective.like(objective.X, objective.y, new_weights)
 
 
 def _checked_samples(objective: Objective, add: Any) -> tuple[Any, Any, Any]:
@@ -179,7 +161,7 @@ def _checked_samples(objective: Objective, add: Any) -> tuple[Any, Any, Any]:
     if not isinstance(add, tuple) or len(add) not in (2, 3):
         raise TypeError(f"add must be a tuple (X, y) or (X, y, weight), got {type(add).__name__}")
     try:
-        new = _rebuilt(objective, add[0], add[1], add[2] if len(add) == 3 else None)
+        new = objective.like(add[0], add[1], add[2] if len(add) == 3 else None)
     except ValueError as error:
         raise ValueError(f"add does not fit: {error}") from None
     y = new.y

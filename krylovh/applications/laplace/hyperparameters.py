@@ -116,7 +116,7 @@ def _refitted(laplace: "Laplace", alpha: Array, beta: float) -> "Laplace":
     positions = laplace.positions
     full = np.zeros(old.num_parameters)
     full[positions] = alpha / (beta * old.total)
-    fitted = with_l2(old, full)
+    fitted = old.like(old.X, old.y, old.sample_weight, l2=full)
     theta = _minimized(fitted, positions)
     prior = np.zeros(old.num_parameters)
     prior[positions] = alpha
@@ -128,22 +128,6 @@ def _refitted(laplace: "Laplace", alpha: Array, beta: float) -> "Laplace":
         prior_precision=prior,
         rng=laplace.seed,
         **laplace._options,
-    )
-
-
-def with_l2(objective: Objective, l2: Array) -> Objective:
-    """Return the same objective with another regulariser; data in files stay there."""
-    return Objective(
-        objective.net,
-        objective._data.X,
-        objective.y,
-        loss=objective.loss,
-        reduction=objective.reduction,
-        l2=l2,
-        sample_weight=objective.sample_weight,
-        dtype=objective.dtype,
-        memory_limit=objective.memory_limit,
-        threads=objective.threads,
     )
 
 
