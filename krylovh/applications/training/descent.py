@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
+from scipy.sparse.linalg import LinearOperator
 
 from krylovh.applications.training.preconditioning import Preconditioning
 from krylovh.objective import Objective
@@ -130,6 +131,16 @@ class Descent:
         """Ask for products before they are made; raises OutOfBudget."""
         if products > self.products_left or self.time_is_up:
             raise OutOfBudget
+
+    def products(self, operator: LinearOperator, damping: float = 0.0) -> Callable[[Array], Array]:
+        """Return what multiplies by an operator plus damping, within the budget."""
+
+        def product(v: Array) -> Array:
+            self.spend()
+            Bv = operator.matvec(v)
+            return np.asarray(Bv + damping * v if damping else Bv, dtype=np.float64)
+
+        return product
 
     def verdict(self) -> Status | None:
         """Return how the method has ended, or None if it goes on."""

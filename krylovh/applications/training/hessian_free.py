@@ -60,12 +60,8 @@ def hessian_free(
         used = 0 if renew else used
         preconditioner = preconditioning.at(objective, operator, lam, renew=renew)
 
-        def product(v: Array, operator: object = operator, lam: float = lam) -> Array:
-            descent.spend()
-            return np.asarray(operator.matvec(v) + lam * v, dtype=np.float64)  # type: ignore[attr-defined]
-
         found = truncated_cg(
-            product,
+            descent.products(operator, lam),
             gradient,
             start=None if last is None else DECAY * last,
             rtol=_floor(descent) if forcing is None else forcing,

@@ -56,12 +56,8 @@ def levenberg_marquardt(
                 descent.spend(preconditioning.price)
                 preconditioner = preconditioning.at(objective, operator, lam, renew=True)
 
-                def product(v: Array, operator: object = operator, lam: float = lam) -> Array:
-                    descent.spend()
-                    return np.asarray(operator.matvec(v) + lam * v, dtype=np.float64)  # type: ignore[attr-defined]
-
                 found = truncated_cg(
-                    product,
+                    descent.products(operator, lam),
                     gradient,
                     rtol=INNER_RTOL if forcing is None else forcing,
                     preconditioner=None if preconditioner is None else preconditioner.matvec,

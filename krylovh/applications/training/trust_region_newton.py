@@ -65,12 +65,8 @@ def trust_region_newton(
         if exact and forcing is None:
             rtol = 0.1 * min(1.0, descent.target / descent.gradient_norm)
 
-        def product(v: Array, operator: object = operator) -> Array:
-            descent.spend()
-            return operator.matvec(v)  # type: ignore[attr-defined,no-any-return]
-
         found = truncated_cg(
-            product,
+            descent.products(operator),
             gradient,
             rtol=float(rtol),
             radius=radius,
