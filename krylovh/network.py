@@ -221,9 +221,9 @@ class Network:
         outputs = np.empty(rows * self.widths[-1], self.theta.dtype)
         if rows:
             tile = min(rows, 256)
-            lanes = num_lanes(None, rows)
+            lanes = num_lanes(None, rows, self.num_parameters)
             z, s1, s2 = np.empty((3, lanes, tile * self.num_units), self.theta.dtype)
-            with parallel_region() as parallel:
+            with parallel_region(lanes) as parallel:
                 kernels.forward(
                     parallel, lanes, tile, self._layers, self._edges, self.theta, x.ravel(), rows, z, s1, s2, outputs
                 )

@@ -138,7 +138,7 @@ class Objective:
             raise ValueError(f"memory_limit must be at least 0 bytes, got {memory_limit}")
         self.threads = threads
         accumulators = max(BUFFER_BYTES, self.memory_limit // 8) // (self.num_parameters * self.dtype.itemsize)
-        self.lanes = min(num_lanes(threads, self.num_samples), max(1, accumulators))
+        self.lanes = min(num_lanes(threads, self.num_samples, self.num_parameters), max(1, accumulators))
         row_bytes, unconverted_bytes = self._data.read_bytes
         self._partition = partition(
             self.num_samples,
@@ -377,7 +377,7 @@ class Objective:
             else:
                 buffer = buffer or self._pool.take(lambda: self._allocated(cut.rows))
                 linearization = buffer
-            with parallel_region() as parallel:
+            with parallel_region(self.lanes) as parallel:
                 kernels.linearize(
                     parallel, self.lanes, self.tile_rows(1), *self.network_arguments, x, stop - start,
                     *self._data.targets_of(start, stop), *linearization, values, gradient,

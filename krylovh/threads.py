@@ -16,6 +16,8 @@ from threadpoolctl import ThreadpoolController
 from krylovh.blas import one_blas_thread
 from krylovh.checks import whole_number
 
+LANE_WORK = 2**15
+
 __all__ = ["available_threads", "num_lanes", "parallel_region", "thread_info"]
 
 
@@ -28,10 +30,15 @@ def available_threads() -> int:
     return max(1, min(cpus, int(numba.config.NUMBA_NUM_THREADS)))
 
 
-def num_lanes(threads: int | None, num_rows: int) -> int:
-    """Return into how many lanes ``num_rows`` samples are cut: one per thread, none of them empty."""
-    chosen = available_threads() if threads is None else whole_number("threads", threads, 1)
-    return max(1, min(chosen, num_rows))
+def num_lanes(threads: int | None, num_rows: int, row_work: int) -> int:
+    """Return into how many lanes ``num_rows`` samples are cut, of ``row_work`` multiplications each.
+
+    One per thread, none of them empty.  Where the number of threads is left open, each gets at least ``LANE_WORK``:
+    below that, waiting for the other threads takes longer than their share of the work.
+    """
+    if threads is None:
+        return max(1, min(available_threads(), num_rows, num_rows * row_work // LANE_WORK))
+    return max(1, min(whole_number("threads", threads, 1), num_rows))
 
 
 _launch = threading.Lock()  # held while a layer that is not thread-safe is inside a parallel region
@@ -57,15 +64,18 @@ def _layer() -> str | None:
 
 
 class parallel_region:
-    """Surround one kernel call: ``with parallel_region() as parallel`` says whether its lanes may run side by side.
+    """Surround one kernel call: ``with parallel_region(lanes) as parallel`` says whether lanes may run side by side.
 
-    With ``threaded_blas`` the BLAS keeps its threads: for a kernel of one lane with large matrices.
+    No more threads than lanes are woken.  With ``threaded_blas`` the BLAS keeps its threads: for a kernel of one lane
+    with large matrices.
     """
 
-    def __init__(self, *, threaded_blas: bool = False) -> None:
+    def __init__(self, lanes: int, *, threaded_blas: bool = False) -> None:
+        self._lanes = lanes
         self._threaded_blas = threaded_blas
         self._one_thread = one_blas_thread()
         self._launch: threading.Lock | None = None
+        self._team = 0  # threads of Numba before, where they are limited
 
     def __enter__(self) -> bool:
         if self._threaded_blas:
@@ -76,9 +86,15 @@ class parallel_region:
         if _layer() not in ("tbb", "omp"):
             self._launch = _launch
             self._launch.acquire()
+        team = numba.get_num_threads()
+        if self._lanes < team:
+            numba.set_num_threads(self._lanes)
+            self._team = team
         return True
 
     def __exit__(self, *_: object) -> None:
+        if self._team:
+            numba.set_num_threads(self._team)
         if self._launch is not None:
             self._launch.release()
         if not self._threaded_blas:

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController, threadpool_limits
@@ -61,12 +62,12 @@ def test_blas_threads_are_given_back_when_a_kernel_raises(two_blas_threads, monk
 
 
 def test_nested_and_overlapping_regions_restore_blas_once(two_blas_threads):
-    with parallel_region(), parallel_region():
+    with parallel_region(2), parallel_region(2):
         assert set(blas_threads()) == {1}
     with ThreadPoolExecutor(4) as pool:
 
         def inside(_):
-            with parallel_region():
+            with parallel_region(2):
                 time.sleep(0.01)
 
         list(pool.map(inside, range(16)))
@@ -75,7 +76,7 @@ def test_nested_and_overlapping_regions_restore_blas_once(two_blas_threads):
 
 def test_every_python_thread_may_be_the_first_to_limit_the_blas(two_blas_threads):
     def inside():
-        with parallel_region():
+        with parallel_region(2):
             return blas_threads()
 
     assert set(inside()) == {1}  # here, in a thread that goes on to live
@@ -86,11 +87,25 @@ def test_every_python_thread_may_be_the_first_to_limit_the_blas(two_blas_threads
 
 @pytest.mark.parametrize(("threads", "rows", "lanes"), [(1, 100, 1), (3, 100, 3), (64, 5, 5), (2, 1, 1), (2, 0, 1)])
 def test_lanes_are_at_least_one_and_none_of_them_is_empty(threads, rows, lanes):
-    assert num_lanes(threads, rows) == lanes
+    assert num_lanes(threads, rows, 1) == lanes
 
 
-def test_lanes_by_default_are_the_available_threads():
-    assert num_lanes(None, 10**6) == available_threads() >= 1
+def test_lanes_by_default_are_the_available_threads_and_each_has_work(monkeypatch):
+    assert num_lanes(None, 10**6, 1000) == available_threads() >= 1
+    monkeypatch.setattr("krylovh.threads.available_threads", lambda: 4)
+    assert [num_lanes(None, rows, 2**13) for rows in (1, 7, 8, 15, 16, 1000)] == [1, 1, 2, 3, 4, 4]
+
+
+def test_no_more_threads_are_woken_than_there_are_lanes():
+    before = numba.get_num_threads()
+    with parallel_region(1):
+        assert numba.get_num_threads() == 1
+        with parallel_region(2):  # which takes no more than those around leave
+            assert numba.get_num_threads() == 1
+    assert numba.get_num_threads() == before
+    with parallel_region(before + 1):
+        assert numba.get_num_threads() == before
+
     assert available_threads() <= len(os.sched_getaffinity(0))
 
 
@@ -98,7 +113,7 @@ def test_lanes_by_default_are_the_available_threads():
                                                 ("2", TypeError)])  # fmt: skip
 def test_numbers_of_threads_that_are_refused(threads, error):
     with pytest.raises(error, match=r"threads must be .*at least 1, got"):
-        num_lanes(threads, 10)
+        num_lanes(threads, 10, 1)
 
 
 def test_thread_info_names_layer_and_blas():

@@ -145,7 +145,7 @@ class _Slab:
             for _ in pool.map(derive, range(0, n, PART_ROWS)):
                 pass
         z = tile.inputs(self.layer)
-        with parallel_region() as parallel:
+        with parallel_region(lanes) as parallel:
             kernels.add_face_squares(
                 parallel, lanes, n, z.ravel(), z.shape[1], squares.ravel(),
                 self.first, self.second, self.rows, self.mine.positions, self.entries,
@@ -153,7 +153,7 @@ class _Slab:
         for m in later:
             y, cols = tile.inputs(m), self.layout[m].positions
             factors = z.ravel(), z.shape[1], y.ravel(), y.shape[1], E[m].ravel(), *E[m].shape[1:]
-            with parallel_region() as parallel:
+            with parallel_region(lanes) as parallel:
                 if m in mixed:
                     kernels.add_mixed_products(
                         parallel, lanes, n, *factors, np.ascontiguousarray(tile.g[m]).ravel(), moved[m].ravel(),
@@ -182,7 +182,7 @@ class _Slab:
         """Complete what symmetry gives, divide by the total, add the ridge, and write to ``out``."""
         mine, entries = self.mine, self.entries
         lanes = self.objective.lanes
-        with parallel_region() as parallel:
+        with parallel_region(lanes) as parallel:
             kernels.mirror_face_squares(parallel, lanes, self.units.start, self.rows, mine.positions, entries)
         entries /= entries.dtype.type(self.objective.total)
         if ridge.size:

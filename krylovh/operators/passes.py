@@ -138,7 +138,7 @@ class Passes:
             for begin in range(0, rows, step):
                 end = min(rows, begin + step)
                 is_first, is_last = chunk.start + begin == 0, chunk.start + end == objective.num_samples
-                with parallel_region(threaded_blas=spread.threaded_blas) as parallel:
+                with parallel_region(spread.lanes, threaded_blas=spread.threaded_blas) as parallel:
                     kernels.product(
                         parallel, spread.lanes, spread.tile, tables.layers,
                         tables.edges if k > 1 else tables.single_edges, theta, x, rows, begin, end, code,
