@@ -1,8 +1,10 @@
 """How many threads the BLAS uses.
 
 A BLAS of several threads inside a kernel that is itself parallel multiplies threads, and on matrices that fit into a
-cache it spends its time waiting for them.  In both places it is held to one thread, and given back what it had when the
-last such place is left.
+cache it spends its time waiting for them.  Worse, threads that were woken for the dot product of two long vectors go on
+looking for work for a while, on the cores that the next product needs.  In these places the BLAS is held to one thread,
+and given back what it had when the last of them is left; an operator of the caller's, applied inside, has the threads
+that the caller gave it.
 """
 
 import os
@@ -14,7 +16,7 @@ from threadpoolctl import ThreadpoolController
 
 SMALL = 2**25  # bytes: what stays in a cache
 
-__all__ = ["SMALL", "one_blas_thread"]
+__all__ = ["SMALL", "blas_threads_of_caller", "one_blas_thread"]
 
 
 class _Limit:
@@ -66,6 +68,16 @@ def _number_of_threads(library: Any) -> tuple[Callable[[], int], Callable[[int],
 _limit = _Limit()
 
 
+class _Entered(threading.local):
+    """The limits that this Python thread is inside of."""
+
+    def __init__(self) -> None:
+        self.limits: list[_Limit] = []
+
+
+_inside = _Entered()
+
+
 def _after_fork() -> None:
     """A child starts with nobody inside: the threads that were do not exist in it."""
     global _limit
@@ -91,7 +103,32 @@ class one_blas_thread:
     def __enter__(self) -> None:
         if self._limit is not None:
             self._limit.enter()
+            _inside.limits.append(self._limit)
 
     def __exit__(self, *_: object) -> None:
         if self._limit is not None:
+            _inside.limits.pop()
             self._limit.leave()
+
+
+class blas_threads_of_caller:
+    """Give the BLAS back, inside, the threads that it had before this Python thread held it to one.
+
+    Examples
+    --------
+    >>> with one_blas_thread(), blas_threads_of_caller():
+    ...     pass
+    """
+
+    def __init__(self) -> None:
+        self._limits: list[_Limit] = []
+
+    def __enter__(self) -> None:
+        self._limits, _inside.limits = _inside.limits, []
+        for limit in self._limits:
+            limit.leave()
+
+    def __exit__(self, *_: object) -> None:
+        for limit in self._limits:
+            limit.enter()
+        _inside.limits = self._limits

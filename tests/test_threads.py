@@ -12,10 +12,23 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from scipy.sparse.linalg import LinearOperator
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from cases import problem
-from krylovh import HessianOperator, Objective, kernels
+from krylovh import (
+    HessianOperator,
+    Objective,
+    block_cg,
+    cg,
+    eigsh,
+    kernels,
+    lanczos,
+    matrix_function,
+    minres,
+    shifted_cg,
+)
+from krylovh.blas import blas_threads_of_caller, one_blas_thread
 from krylovh.threads import available_threads, num_lanes, parallel_region, thread_info
 
 WATCHDOG = 60.0
@@ -222,3 +235,29 @@ def test_four_python_threads_do_not_abort_the_workqueue_layer():
         [sys.executable, "-c", WORKQUEUE], env=environment, capture_output=True, text=True, timeout=120
     )
     assert finished.returncode == 0, finished.stderr
+
+
+def test_an_operator_inside_of_a_limit_has_the_threads_of_its_caller(two_blas_threads):
+    with one_blas_thread(), one_blas_thread():
+        with blas_threads_of_caller():
+            assert set(blas_threads()) == {2}
+            with one_blas_thread():
+                assert set(blas_threads()) == {1}
+        assert set(blas_threads()) == {1}
+    assert set(blas_threads()) == {2}
+
+
+@pytest.mark.parametrize(("solve", "arguments"), [
+    (cg, (np.ones(50),)), (minres, (np.ones(50),)), (block_cg, (np.ones((50, 1)),)), (lanczos, (np.ones(50), 5)),
+    (eigsh, (1,)), (shifted_cg, (np.ones(50), [1.0])), (matrix_function, (np.sqrt, np.ones(50))),
+], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
+def test_threads_are_the_operators_and_not_those_of_vector_work(solve, arguments, two_blas_threads):
+    products, between = set(), set()
+
+    def matvec(v):
+        products.update(blas_threads())
+        return np.linspace(1, 2, 50) * v
+
+    solve(LinearOperator((50, 50), matvec, dtype=float), *arguments, progress=lambda *_: between.update(blas_threads()))
+    assert (products, between) == ({2}, {1})
+    assert set(blas_threads()) == {2}

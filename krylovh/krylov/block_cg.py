@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from krylovh.blas import one_blas_thread
 from krylovh.krylov.block_recurrence import BlockRecurrence
 from krylovh.krylov.preconditioning import CheckedPreconditioner
-from krylovh.krylov.scaling import unit_vector
+from krylovh.krylov.scaling import ldexp, unit_vector
 from krylovh.krylov.stops import STOPS, status_of
 from krylovh.krylov.system import ScaledSystem, checked_iterations, checked_rtol
 from krylovh.progress import Progress, ProgressFunction, reporting
@@ -93,7 +94,7 @@ def block_cg(
         raise ValueError(f"B must have shape ({system.n}, k), got {B.shape}")
     systems = _Systems(system, B.astype(np.float64), checked_rtol(rtol), checked_iterations(max_iterations, system.n))
     P = CheckedPreconditioner(preconditioner, system.n)
-    with reporting(progress, "block_cg") as report:
+    with reporting(progress, "block_cg") as report, one_blas_thread(B.nbytes):
         return systems.solve(P, report)
 
 
@@ -107,7 +108,7 @@ class _Systems:
         k = B.shape[1]
         finite = np.isfinite(B).all(axis=0)
         self.exponents = np.frexp(np.abs(np.where(finite, B, 0.0)).max(axis=0, initial=0.0))[1]
-        self.B = np.ldexp(np.where(finite, B, 0.0), -self.exponents)
+        self.B = ldexp(np.where(finite, B, 0.0), -self.exponents)
         self.lengths = np.linalg.norm(self.B, axis=0)
         self.X = np.zeros_like(self.B)
         self.norms = self.lengths.copy()  # of true residuals
@@ -200,10 +201,10 @@ class _Systems:
     def _result(self) -> BlockSolveResult:
         units = self.exponents
         with np.errstate(over="ignore", under="ignore"):
-            X = np.ldexp(self.X, units - self.system.exponent)
+            X = ldexp(self.X, units - self.system.exponent)
         X[:, self.nonfinite] = np.nan
         lengths = np.where(self.lengths > 0, self.lengths, 1.0)
-        relative, norms = self.norms / lengths, np.ldexp(self.norms, units)
+        relative, norms = self.norms / lengths, ldexp(self.norms, units)
         relative[self.nonfinite] = norms[self.nonfinite] = np.nan
         statuses = [
             status if status is not None and (np.isfinite(X[:, i]).all() or self.nonfinite[i]) else Status.NONFINITE
@@ -217,7 +218,7 @@ class _Systems:
             num_iterations=len(self.history) - 1,
             num_products=self.system.operator.num_products,
             negative_curvature=self.directions if np.isfinite(self.directions).any() else None,
-            residual_history=np.ldexp(np.array(self.history), units),
+            residual_history=ldexp(np.array(self.history), units),
             rtol=self.rtol,
             solver="block_cg",
         )

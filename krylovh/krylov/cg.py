@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from krylovh.blas import one_blas_thread
 from krylovh.krylov.conjugate_gradients import Callback, ConjugateGradients
 from krylovh.krylov.preconditioning import CheckedPreconditioner
 from krylovh.krylov.system import LinearSystem
@@ -119,6 +120,6 @@ def cg(
         raise ValueError("x0 must be None where a radius is given: the trust region is around zero")
     if system.b_norm == 0.0:
         return system.zero_result("cg")
-    with reporting(progress, "cg") as report:
+    with reporting(progress, "cg") as report, one_blas_thread(8 * system.n):
         iteration = ConjugateGradients(system, P, radius, callback, report)
         return iteration.solve(x0)

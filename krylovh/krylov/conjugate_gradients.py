@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from krylovh.krylov.curvature import ROUNDING, FlatDirection, classify_direction
 from krylovh.krylov.preconditioning import CheckedPreconditioner
+from krylovh.krylov.scaling import ldexp
 from krylovh.krylov.stops import STOPS, status_of
 from krylovh.krylov.system import LinearSystem
 from krylovh.krylov.trust_region import TrustRegion
@@ -160,7 +161,7 @@ class ConjugateGradients:
         self.history.append(new)
         self.report(self.iterations, self.system.max_iterations)
         if self.callback is not None:
-            self.callback(np.ldexp(self.x, self.system.b_exponent - self.system.exponent))
+            self.callback(ldexp(self.x, self.system.b_exponent - self.system.exponent))
 
     def _leave(self, flat: FlatDirection, p: Array, q: Array, norm: float, region: TrustRegion | None) -> Status | None:
         """End where the quadratic does not curve upwards."""
@@ -178,7 +179,7 @@ class ConjugateGradients:
         assert self.radius is not None
         exponent = self.system.exponent - self.system.b_exponent + (self.P.exponent or 0) // 2
         with np.errstate(over="ignore", under="ignore"):
-            return float(np.ldexp(self.radius, exponent))
+            return float(ldexp(self.radius, exponent))
 
     def _verify(self) -> None:
         """Replace the residual of the recurrence by the true one, at the better of the last x and the best before."""

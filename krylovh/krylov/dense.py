@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from krylovh.krylov.ends import preference
 from krylovh.krylov.gaps import gaps_to_values
 from krylovh.krylov.pairs import Pairs
-from krylovh.krylov.scaling import ScaledOperator, binary_exponent
+from krylovh.krylov.scaling import ScaledOperator, binary_exponent, ldexp
 from krylovh.krylov.symmetric import SymmetricOperator
 from krylovh.krylov.symmetry import check_matrix_symmetry
 from krylovh.progress import ProgressFunction
@@ -58,7 +58,7 @@ def complete_eigenpairs(
     """
     M = dense_matrix(operator, report)
     A = ScaledOperator(operator, binary_exponent(M))
-    M = np.ldexp(M, -A.exponent)
+    M = ldexp(M, -A.exponent)
     check_matrix_symmetry(A, M, rng.standard_normal(A.n), A.eps)
     M = (M + M.T) / 2
     if deflated.shape[1]:

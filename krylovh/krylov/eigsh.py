@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from krylovh.blas import one_blas_thread
 from krylovh.checks import whole_number
 from krylovh.krylov.basis import BasisStorage
 from krylovh.krylov.ends import WHICH, Request, Which
@@ -157,7 +158,7 @@ def eigsh(
     capacity = _basis_size(ncv, k, n, name, block)
     storage = _storage(basis_path, memory_limit)
     request, seed = Request(k, name, float(tol)), resolve_seed(rng)
-    with reporting(progress, "eigsh") as report:
+    with reporting(progress, "eigsh") as report, one_blas_thread(8 * n):
         if interval is not None:
             return filtered_stages(operator, request, seed, report, interval, max_restarts, verify, deflated, storage)
         if which == "SM" or (capacity == n and operator.remaining > n + k):

@@ -16,9 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from krylovh.blas import one_blas_thread
 from krylovh.checks import whole_number
 from krylovh.krylov.factorization import LanczosFactorization
-from krylovh.krylov.scaling import ScaledOperator, binary_exponent, unit_vector
+from krylovh.krylov.scaling import ScaledOperator, binary_exponent, ldexp, unit_vector
 from krylovh.krylov.stops import STOPS, status_of
 from krylovh.krylov.symmetric import SymmetricOperator
 from krylovh.progress import Progress, reporting
@@ -93,11 +94,11 @@ def lanczos(
     scaled = ScaledOperator(operator, 0)
     process: LanczosFactorization | ThreeTermRecurrence | None = None
     status = Status.CONVERGED
-    with reporting(progress, "lanczos") as report:
+    with reporting(progress, "lanczos") as report, one_blas_thread(8 * n):
         try:
             product = operator(start)
             scaled = ScaledOperator(operator, binary_exponent(product))
-            product = np.ldexp(product, -scaled.exponent)
+            product = ldexp(product, -scaled.exponent)
             if reorthogonalize == "full":
                 never_used = np.random.default_rng(0)  # the process stops where the space is invariant
                 process = LanczosFactorization(scaled, n, m, start, rng=never_used, eps=operator.eps)
@@ -121,7 +122,7 @@ def lanczos(
         betas=scaled.unscale(process.betas),
         Q=process.V if isinstance(process, LanczosFactorization) else None,
         residual=residual,
-        residual_norm=float(np.ldexp(np.linalg.norm(process.residual), scaled.exponent)),
+        residual_norm=float(ldexp(np.linalg.norm(process.residual), scaled.exponent)),
         num_products=operator.num_products,
         status=status,
     )

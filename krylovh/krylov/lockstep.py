@@ -27,7 +27,7 @@ from scipy.linalg.blas import daxpy, ddot, dnrm2, dscal
 
 from krylovh.blas import one_blas_thread
 from krylovh.krylov.orthogonalize import orthogonalize
-from krylovh.krylov.scaling import binary_exponent
+from krylovh.krylov.scaling import binary_exponent, ldexp
 from krylovh.krylov.symmetric import SymmetricOperator
 from krylovh.krylov.symmetry import check_symmetry
 
@@ -118,7 +118,7 @@ class LockstepLanczos:
         with one_blas_thread():  # what is limited by memory gains nothing from a second one
             if j == 0:
                 self.exponent = binary_exponent(W)
-                self._check_symmetry(self._basis[:, 0].T, np.ldexp(W, -self.exponent).T)
+                self._check_symmetry(self._basis[:, 0].T, ldexp(W, -self.exponent).T)
             for process, w in zip(self.active, W, strict=True):
                 self._recur(int(process), j, w)
             if self._deflated.shape[1]:
@@ -132,7 +132,7 @@ class LockstepLanczos:
 
     def _check_symmetry(self, V: NDArray[Any], product: Array) -> None:
         """Refuse an operator that its first block of products shows to be not symmetric; free unless it looks so."""
-        scaled = lambda u: np.ldexp(self._A(u), -self.exponent)  # noqa: E731
+        scaled = lambda u: ldexp(self._A(u), -self.exponent)  # noqa: E731
         check_symmetry(scaled, V.astype(np.float64, copy=False), product, self._A.eps, margin=1e4)
 
     def _vector(self, i: int, j: int) -> Array:

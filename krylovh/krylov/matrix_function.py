@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from krylovh.blas import one_blas_thread
 from krylovh.checks import whole_number
 from krylovh.krylov.factorization import LanczosFactorization
-from krylovh.krylov.scaling import ScaledOperator, binary_exponent, unit_vector
+from krylovh.krylov.scaling import ScaledOperator, binary_exponent, ldexp, unit_vector
 from krylovh.krylov.stops import STOPS, status_of
 from krylovh.krylov.symmetric import SymmetricOperator
 from krylovh.krylov.system import checked_rtol, checked_vector
@@ -94,14 +95,14 @@ def matrix_function(
     scaled = ScaledOperator(operator, 0)
     estimates = _Estimates(f)
     status = Status.BUDGET
-    with reporting(progress, "matrix_function") as report:
+    with reporting(progress, "matrix_function") as report, one_blas_thread(8 * n):
         try:
             start = unit_vector(vector)
             product = operator(start)
             scaled = ScaledOperator(operator, binary_exponent(product))
             never_used = np.random.default_rng(0)  # the process stops where the space is invariant
             process = LanczosFactorization(scaled, n, max_steps, start, rng=never_used, eps=operator.eps)
-            process.extend(np.ldexp(product, -scaled.exponent))
+            process.extend(ldexp(product, -scaled.exponent))
             while True:
                 report(process.size, max_steps)
                 if process.invariant or process.size == max_steps or process.size % 4 == 0:
@@ -122,12 +123,12 @@ def matrix_function(
     x = process.V @ estimates.coordinates
     length = float(np.linalg.norm(estimates.coordinates))
     exponent = binary_exponent(vector)
-    x *= np.linalg.norm(np.ldexp(vector, -exponent))
-    length *= float(np.linalg.norm(np.ldexp(vector, -exponent)))
+    x *= np.linalg.norm(ldexp(vector, -exponent))
+    length *= float(np.linalg.norm(ldexp(vector, -exponent)))
     return MatrixFunctionResult(
-        x=np.ldexp(x, exponent),
+        x=ldexp(x, exponent),
         status=status,
-        error=float(np.ldexp(error * length, exponent)) if np.isfinite(error) else np.inf,
+        error=float(ldexp(error * length, exponent)) if np.isfinite(error) else np.inf,
         relative_error=error,
         num_steps=process.size,
         num_products=operator.num_products,
@@ -146,7 +147,7 @@ class _Estimates:
 
     def update(self, process: LanczosFactorization, exponent: int) -> None:
         values, vectors = np.linalg.eigh(process.T)
-        theta = np.ldexp(values, exponent)
+        theta = ldexp(values, exponent)
         with np.errstate(all="ignore"):  # told below, by value
             image = np.asarray(self.f(theta.copy()))
         if image.shape != theta.shape or image.dtype.kind not in "fiub":

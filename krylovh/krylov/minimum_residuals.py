@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from krylovh.krylov.conjugate_gradients import Callback
 from krylovh.krylov.minres_qlp import MinresQLP
 from krylovh.krylov.preconditioning import CheckedPreconditioner
+from krylovh.krylov.scaling import ldexp
 from krylovh.krylov.stops import STOPS, status_of
 from krylovh.krylov.system import LinearSystem
 from krylovh.progress import ProgressFunction
@@ -196,7 +197,7 @@ class MinimumResiduals:
         self.history.append(residual_norm * unit)
         self.report(self.iterations, self.system.max_iterations)
         if self.callback is not None:
-            self.callback(np.ldexp(x, self.system.b_exponent - self.system.exponent))
+            self.callback(ldexp(x, self.system.b_exponent - self.system.exponent))
 
     def _verify(self) -> bool:
         """Recompute the residual, keep the iterate if it is better; return whether the recurrence had drifted.

@@ -15,6 +15,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from krylovh.blas import one_blas_thread
 from krylovh.krylov.conjugate_gradients import Callback
 from krylovh.krylov.minimum_residuals import MinimumResiduals
 from krylovh.krylov.preconditioning import CheckedPreconditioner
@@ -98,5 +99,5 @@ def minres(
     P = CheckedPreconditioner(preconditioner, system.n)
     if system.b_norm == 0.0:
         return system.zero_result("minres")
-    with reporting(progress, "minres") as report:
+    with reporting(progress, "minres") as report, one_blas_thread(8 * system.n):
         return MinimumResiduals(system, P, callback, report).solve(x0)

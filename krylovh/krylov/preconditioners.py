@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from krylovh.blas import one_blas_thread
 from krylovh.checks import finite_array
 from krylovh.krylov.linear_operator import SymmetricLinearOperator
 from krylovh.results import EigenResult
@@ -103,7 +104,8 @@ class SpectralPreconditioner(SymmetricLinearOperator):
         return self.factors.size
 
     def _multiply(self, V: Array) -> Array:
-        return np.asarray(V + self.vectors @ (self.factors[:, None] * (self.vectors.T @ V)))
+        with one_blas_thread(self.vectors.nbytes):
+            return np.asarray(V + self.vectors @ (self.factors[:, None] * (self.vectors.T @ V)))
 
 
 class RitzDeflation(SpectralPreconditioner):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import aslinearoperator
 
-from krylovh.krylov.scaling import binary_exponent
+from krylovh.krylov.scaling import binary_exponent, ldexp
 from krylovh.krylov.symmetric import NonFiniteProduct, SymmetricOperator
 from krylovh.krylov.symmetry import check_symmetry
 
@@ -82,12 +82,12 @@ class CheckedPreconditioner:
             return R
         k = binary_exponent(R)
         try:
-            product = self._operator(np.ldexp(R, -k))
+            product = self._operator(ldexp(R, -k))
         except NonFiniteProduct:
             raise ValueError("preconditioner must be finite, got NaN or infinity in P r for a finite r") from None
         if self.exponent is None:
             self.exponent = binary_exponent(product) // 2 * 2
-        return np.ldexp(product, k - self.exponent)
+        return ldexp(product, k - self.exponent)
 
     def _check_symmetry(self, r: Array, z: Array) -> None:
         """Compare the first two products; free unless they look wrong."""

@@ -25,7 +25,7 @@ from krylovh.blas import one_blas_thread
 from krylovh.checks import whole_number
 from krylovh.krylov.orthogonalize import orthonormal_part, project_out
 from krylovh.krylov.pairs import Pairs, checked_products, rayleigh_ritz
-from krylovh.krylov.scaling import ScaledOperator, binary_exponent
+from krylovh.krylov.scaling import ScaledOperator, binary_exponent, ldexp
 from krylovh.krylov.search import ROUNDING
 from krylovh.krylov.start import random_stream
 from krylovh.krylov.stops import STOPS, status_of
@@ -129,27 +129,27 @@ def refine_eigenpairs(
         )  # fmt: skip
     converged = found.residual_norms <= tol * norm
     X = np.asfortranarray(found.vectors)
-    values = np.ldexp(found.values, exponent)
+    values = ldexp(found.values, exponent)
     gaps = pairs.gaps
     if gaps is not None:
-        moved = np.ldexp(refinement.distance, exponent) + float(np.abs(values - pairs.eigenvalues).max())
+        moved = ldexp(refinement.distance, exponent) + float(np.abs(values - pairs.eigenvalues).max())
         gaps = np.maximum(gaps - moved, 0.0)
     return EigenResult(
         eigenvalues=values,
         eigenvectors=X,
-        residual_norms=np.ldexp(found.residual_norms, exponent),
+        residual_norms=ldexp(found.residual_norms, exponent),
         converged=converged,
         status=Status.CONVERGED if converged.all() else stopped or Status.STAGNATED,
         set_verified=pairs.set_verified,
         orthogonality=float(np.abs(X.T @ X - np.eye(X.shape[1])).max()),
-        operator_norm=float(np.ldexp(norm, exponent)),
+        operator_norm=float(ldexp(norm, exponent)),
         num_products=num_products,
         num_restarts=0,
         which=pairs.which,
         tol=tol,
         seed=seed,
         gaps=gaps,
-        rounding=float(np.ldexp(ROUNDING * operator.eps * norm, exponent)),
+        rounding=float(ldexp(ROUNDING * operator.eps * norm, exponent)),
     )
 
 
@@ -167,8 +167,8 @@ class _Refinement:
         product = self.operator(X)
         self.exponent = binary_exponent(product)
         A, cheap = ScaledOperator(self.operator, self.exponent), ScaledOperator(self.cheap, self.exponent)
-        self.found = rayleigh_ritz(X, np.ldexp(product, -self.exponent))
-        self.norm = max(float(np.abs(self.found.values).max()), float(np.ldexp(norm, -self.exponent)))
+        self.found = rayleigh_ritz(X, ldexp(product, -self.exponent))
+        self.norm = max(float(np.abs(self.found.values).max()), float(ldexp(norm, -self.exponent)))
         self.distance = float(np.linalg.norm(self.found.residual_norms))
         while self.found.residual_norms.max() > tol * self.norm:
             if steps == 0:

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from krylovh.blas import one_blas_thread
 from krylovh.checks import finite_array
 from krylovh.krylov.curvature import ROUNDING
+from krylovh.krylov.scaling import ldexp
 from krylovh.krylov.stops import STOPS, status_of
 from krylovh.krylov.system import LinearSystem
 from krylovh.progress import Progress, reporting
@@ -98,7 +100,7 @@ def shifted_cg(
         raise ValueError(f"shifts must have shape (k,), got {lam.shape}")
     family = _Family(system, lam)
     status = Status.BUDGET
-    with reporting(progress, "shifted_cg") as report:
+    with reporting(progress, "shifted_cg") as report, one_blas_thread(8 * system.n):
         system.operator.reserved = lam.size  # for the true residuals
         try:
             if system.b_norm > 0:
@@ -137,7 +139,7 @@ class _Family:
         system, v, active = self.system, self._v, self.active
         w = system.product(v)
         system.first_products(v, w)
-        shifts = np.ldexp(self.shifts, -system.exponent)
+        shifts = ldexp(self.shifts, -system.exponent)
         w -= self._beta * self._previous
         alpha = float(v @ w)
         w -= alpha * v
@@ -179,7 +181,7 @@ class _Family:
         """Recompute all residuals, and tell what they are."""
         system = self.system
         system.operator.release()
-        shifts = np.ldexp(self.shifts, -system.exponent)
+        shifts = ldexp(self.shifts, -system.exponent)
         norms = np.full(self.shifts.size, system.b_norm)
         values = np.zeros(self.shifts.size)  # of the quadratics x'(A + lam I)x / 2 - b'x
         try:
@@ -204,14 +206,14 @@ class _Family:
         self.directions[:, ~met] = np.nan
         f = system.b_exponent
         return BlockSolveResult(
-            x=np.ldexp(self.X, f - system.exponent),
+            x=ldexp(self.X, f - system.exponent),
             statuses=tuple(statuses),
-            residual_norms=np.ldexp(norms, f),
+            residual_norms=ldexp(norms, f),
             relative_residuals=norms / (system.b_norm or 1.0),
             num_iterations=len(self.history) - 1,
             num_products=system.operator.num_products,
             negative_curvature=self.directions if met.any() else None,
-            residual_history=np.ldexp(np.array(self.history), f),
+            residual_history=ldexp(np.array(self.history), f),
             rtol=system.rtol,
             solver="shifted_cg",
             shifts=self.shifts.copy(),

@@ -9,7 +9,7 @@ from krylovh.krylov.ends import Request
 from krylovh.krylov.gaps import gaps_to_interval
 from krylovh.krylov.interval import IntervalSearch
 from krylovh.krylov.pairs import Pairs
-from krylovh.krylov.scaling import ScaledOperator
+from krylovh.krylov.scaling import ScaledOperator, ldexp
 from krylovh.krylov.search import ROUNDING, Search
 from krylovh.krylov.start import first_products, random_stream
 from krylovh.krylov.stops import STOPS, status_of
@@ -102,7 +102,7 @@ def filtered_stages(
         first = first_products(operator, None, 1, deflated, seed)
     except STOPS as stop:
         return _nothing(operator, request, seed, stop)
-    a, b = (float(np.ldexp(end, -first.A.exponent)) for end in interval)
+    a, b = (float(ldexp(end, -first.A.exponent)) for end in interval)
     search = IntervalSearch(first, a, b, request, max_restarts, seed, report, deflated, storage)
     stopped = None
     try:
@@ -154,12 +154,12 @@ def eigen_result(
         status=status,
         set_verified=set_verified,
         orthogonality=float(np.abs(gram - np.eye(len(gram))).max(initial=0.0)),
-        operator_norm=float(np.ldexp(norm, A.exponent)),
+        operator_norm=float(ldexp(norm, A.exponent)),
         num_products=A.operator.num_products,
         num_restarts=num_restarts,
         which=request.which,
         tol=request.tol,
         seed=seed,
         gaps=A.unscale(gaps),
-        rounding=float(np.ldexp(ROUNDING * A.eps * norm + np.sqrt(request.k) * product_error, A.exponent)),
+        rounding=float(ldexp(ROUNDING * A.eps * norm + np.sqrt(request.k) * product_error, A.exponent)),
     )

@@ -10,7 +10,7 @@ from krylovh.checks import finite_array
 from krylovh.krylov.lanczos import checked_start
 from krylovh.krylov.orthogonalize import orthonormal_part, project_out
 from krylovh.krylov.pairs import Pairs, rayleigh_ritz
-from krylovh.krylov.scaling import ScaledOperator, binary_exponent, unit_vector
+from krylovh.krylov.scaling import ScaledOperator, binary_exponent, ldexp, unit_vector
 from krylovh.krylov.symmetric import SymmetricOperator
 from krylovh.krylov.symmetry import check_symmetry
 
@@ -126,7 +126,7 @@ def first_products(
     U = random if start is None else np.hstack([start, random])
     product = operator(U)
     A = ScaledOperator(operator, binary_exponent(product))
-    product = np.ldexp(product, -A.exponent)
+    product = ldexp(product, -A.exponent)
     check_symmetry(A, U, product, A.eps)
     if start is not None:
         block, products = start, product[:, : start.shape[1]]

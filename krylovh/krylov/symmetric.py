@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
+from krylovh.blas import blas_threads_of_caller
+
 Array = NDArray[np.float64]
 
 __all__ = ["BudgetSpent", "NonFiniteProduct", "SymmetricOperator", "resolve_seed"]
@@ -95,7 +97,8 @@ class SymmetricOperator:
     def _apply(self, V: NDArray[Any]) -> NDArray[Any]:
         """Return ``A V`` as a new array, with complaints that name what a product must be."""
         self.num_products += 1 if V.ndim == 1 else V.shape[1]
-        result = self.operator._matvec(V) if V.ndim == 1 else self.operator._matmat(V)
+        with blas_threads_of_caller():
+            result = self.operator._matvec(V) if V.ndim == 1 else self.operator._matmat(V)
         product = np.array(result, order="F")
         if product.dtype.kind not in "fiub":
             raise TypeError(f"a product with A must be a real array, got {type(result).__name__} of {product.dtype}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from krylovh.checks import finite_array, whole_number
-from krylovh.krylov.scaling import binary_exponent, unit_vector
+from krylovh.krylov.scaling import binary_exponent, ldexp, unit_vector
 from krylovh.krylov.symmetric import SymmetricOperator
 from krylovh.krylov.symmetry import check_symmetry
 from krylovh.results import SolveResult, Status
@@ -56,10 +56,10 @@ class ScaledSystem:
         if not V.any():
             return np.zeros_like(V)
         k = binary_exponent(V)
-        product = self.operator(np.ldexp(V, -k))
+        product = self.operator(ldexp(V, -k))
         if self.norm == 0.0:
             self.exponent = binary_exponent(product)
-        product = np.ldexp(product, k - self.exponent)
+        product = ldexp(product, k - self.exponent)
         lengths = np.linalg.norm(V, axis=0)
         self.norm = np.max(np.linalg.norm(product, axis=0) / np.where(lengths > 0, lengths, 1.0), initial=self.norm)
         return product
@@ -121,7 +121,7 @@ class LinearSystem(ScaledSystem):
         self.rtol = checked_rtol(rtol)
         self.max_iterations = checked_iterations(max_iterations, self.n)
         self.b_exponent = binary_exponent(unscaled)
-        self.b = np.ldexp(unscaled, -self.b_exponent)
+        self.b = ldexp(unscaled, -self.b_exponent)
         self.b_norm = float(np.linalg.norm(self.b))
         self.target = self.rtol * self.b_norm
 
@@ -131,9 +131,9 @@ class LinearSystem(ScaledSystem):
         if not x.any():
             return x, self.b.copy()
         k = binary_exponent(x)
-        product = self.product(np.ldexp(x, -k))
+        product = self.product(ldexp(x, -k))
         exponent = self.exponent - self.b_exponent
-        return np.ldexp(x, exponent), self.b - np.ldexp(product, k + exponent)
+        return ldexp(x, exponent), self.b - ldexp(product, k + exponent)
 
     def residual(self, x: Array) -> Array:
         """Return ``b - A x``; one product, none for x = 0."""
@@ -150,18 +150,18 @@ class LinearSystem(ScaledSystem):
     ) -> SolveResult:
         """Return what was found, in the units of the caller."""
         with np.errstate(over="ignore", under="ignore"):
-            unscaled = np.ldexp(x, self.b_exponent - self.exponent)
+            unscaled = ldexp(x, self.b_exponent - self.exponent)
             if not np.isfinite(unscaled).all():  # the solution is larger than a float can be
                 status = Status.NONFINITE
         return SolveResult(
             x=unscaled,
             status=status,
-            residual_norm=float(np.ldexp(residual_norm, self.b_exponent)),
+            residual_norm=float(ldexp(residual_norm, self.b_exponent)),
             relative_residual=residual_norm / self.b_norm if self.b_norm else 0.0,
             num_iterations=len(history) - 1,
             num_products=self.operator.num_products,
             negative_curvature=None if direction is None else unit_vector(direction),
-            residual_history=np.ldexp(np.array(history, dtype=np.float64), self.b_exponent),
+            residual_history=ldexp(np.array(history, dtype=np.float64), self.b_exponent),
             rtol=self.rtol,
             solver=solver,
         )

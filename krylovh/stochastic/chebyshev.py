@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from krylovh.checks import whole_number
 from krylovh.krylov.lockstep import LockstepLanczos
-from krylovh.krylov.scaling import ScaledOperator, binary_exponent
+from krylovh.krylov.scaling import ScaledOperator, binary_exponent, ldexp
 from krylovh.krylov.stops import STOPS, status_of
 from krylovh.krylov.symmetric import SymmetricOperator, resolve_seed
 from krylovh.krylov.symmetry import check_symmetry
@@ -130,7 +130,7 @@ def kernel_polynomial_density(
             if interval is None:
                 inner, exponent = _lanczos_bounds(operator, seed)
             while True:
-                low, high = _widened(inner, margin, operator.eps) if interval is None else np.ldexp(interval, -exponent)
+                low, high = _widened(inner, margin, operator.eps) if interval is None else ldexp(interval, -exponent)
                 remaining = operator.remaining
                 probes = int(min(num_probes, remaining))
                 steps = int(min(num_steps, remaining // max(probes, 1)))
@@ -161,7 +161,7 @@ def kernel_polynomial_density(
         except STOPS as stop:
             status = status_of(stop)
     moments = moments[~np.isnan(moments).all(axis=1)]
-    limits = (float(np.ldexp(low, exponent)), float(np.ldexp(high, exponent)))
+    limits = (float(ldexp(low, exponent)), float(ldexp(high, exponent)))
     return ChebyshevDensity(moments, limits, n, operator.num_products, seed, status)
 
 

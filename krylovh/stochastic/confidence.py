@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from krylovh.krylov.scaling import binary_exponent
+from krylovh.krylov.scaling import binary_exponent, ldexp
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -134,13 +134,13 @@ def mean_interval(samples: Array, rounding: Array, pilot: int | None = None) -> 
     if N == 0:
         return np.nan, np.nan, LINE
     exponent = binary_exponent(samples)  # squares must not overflow
-    unit = np.ldexp(samples, -exponent)
+    unit = ldexp(samples, -exponent)
     mean = float(unit.mean())
     if N == 1:
         return _ldexp(mean, exponent), np.nan, LINE
     first = unit if pilot is None else unit[:pilot]
     error = float(first.std(ddof=1)) / np.sqrt(N)
-    slack = float(np.ldexp(rounding, -exponent).mean())
+    slack = float(ldexp(rounding, -exponent).mean())
     interval = hull_interval(mean, error, first.size - 1, skewness(first) / np.sqrt(N), slack)
     return scaled_back((mean, error, interval), exponent)
 
@@ -158,7 +158,7 @@ def scaled_back(estimate: tuple[float, float, Interval], exponent: int) -> tuple
 
 
 def _ldexp(x: float, exponent: int) -> float:
-    return float(np.ldexp(x, exponent))
+    return float(ldexp(x, exponent))
 
 
 def required_samples(pilot: Array, half_width: float) -> float:

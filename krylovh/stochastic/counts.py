@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from krylovh.krylov.eigsh import eigsh
+from krylovh.krylov.scaling import ldexp
 from krylovh.krylov.symmetric import resolve_seed
 from krylovh.progress import Progress
 from krylovh.results import Estimate, Status
@@ -92,7 +93,7 @@ def eigenvalue_count(
             """Return bounds of the weight of the measure up to x, be x counted or not."""
             if np.isinf(x):
                 return (0.0, 0.0) if x < 0 else (1.0, 1.0)
-            x = float(np.ldexp(x, -exponent))
+            x = float(ldexp(x, -exponent))
             if invariant:
                 return float(weights[nodes < x - slack].sum()), float(weights[nodes <= x + slack].sum())
             return _weight_around(alphas, betas, x - slack)[0], _weight_around(alphas, betas, x + slack)[1]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from krylovh.blas import one_blas_thread
 from krylovh.checks import whole_number
 from krylovh.krylov.lockstep import LockstepLanczos
+from krylovh.krylov.scaling import ldexp
 from krylovh.krylov.stops import STOPS, status_of
 from krylovh.krylov.symmetric import SymmetricOperator, resolve_seed
 from krylovh.progress import Progress, reporting
@@ -207,7 +208,7 @@ def _read_rules(processes: LockstepLanczos, nodes: Array, weights: Array) -> Non
     for i, m in enumerate(processes.steps):
         if m > 0:
             theta, weights[i, :m] = gauss_rule(processes.alphas[i, :m], processes.betas[i, : m - 1])
-            nodes[i, :m] = np.ldexp(theta, processes.exponent)
+            nodes[i, :m] = ldexp(theta, processes.exponent)
 
 
 def _within_budget(num_probes: int, num_steps: int, max_products: int | None, spent: int) -> tuple[int, int]:

@@ -18,7 +18,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from krylovh.krylov.scaling import binary_exponent
+from krylovh.krylov.scaling import binary_exponent, ldexp
 from krylovh.krylov.symmetric import SymmetricOperator, resolve_seed
 from krylovh.progress import Progress, ProgressFunction, reporting
 from krylovh.results import DiagonalEstimate
@@ -248,15 +248,15 @@ class _XDiag(_Diagonal):
                 done = columns.stop
                 report(done, 2 * size)
             exponent = binary_exponent(Y)
-            np.ldexp(Y, -exponent, out=Y)
+            ldexp(Y, -exponent, out=Y)
             Q, R = range_basis(Y, self.operator.eps)
             Z = np.empty_like(Q, order="F")
             for columns in self._blocks(Q.shape[1]):
-                Z[:, columns] = np.ldexp(self.operator(Q[:, columns]), -exponent)
+                Z[:, columns] = ldexp(self.operator(Q[:, columns]), -exponent)
                 report(size + columns.stop, 2 * size)
         except BaseException:
             if done > 1 and np.isnan(self.value).all():  # what was finished gives at least what Bekas makes of it
-                X = np.ldexp(V[:, :done] * Y[:, :done], exponent)
+                X = ldexp(V[:, :done] * Y[:, :done], exponent)
                 error, quantile = X.std(axis=1, ddof=1) / np.sqrt(done), float(stdtrit(done - 1, self.level))
                 self._set(X.mean(axis=1), error, quantile, self.operator.eps * np.abs(X).mean(axis=1))
             raise
@@ -270,7 +270,7 @@ class _XDiag(_Diagonal):
         else:
             value, error = _leave_one_out_diagonal(V, Q, Z, R, known)
         quantile = float(stdtrit(size - 1, self.level))
-        value, error, rounding = (np.ldexp(x, exponent) for x in (value, error, rounding))
+        value, error, rounding = (ldexp(x, exponent) for x in (value, error, rounding))
         self._set(value, error, quantile, rounding)
 
     def _blocks(self, size: int) -> list[slice]:

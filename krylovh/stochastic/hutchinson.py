@@ -15,7 +15,7 @@ interval as in Hutchinson's method.  Where A has rank r, a sketch of r vectors i
 import numpy as np
 from numpy.typing import NDArray
 
-from krylovh.krylov.scaling import binary_exponent
+from krylovh.krylov.scaling import binary_exponent, ldexp
 from krylovh.progress import ProgressFunction
 from krylovh.stochastic.confidence import LINE, Interval, mean_interval, required_samples
 from krylovh.stochastic.forms import QuadraticForms
@@ -180,7 +180,7 @@ class HutchPlusPlus:
             self._sketched = np.append(self._sketched, S.sum(axis=0))
             self._sketched_rounding = np.append(self._sketched_rounding, self.forms.eps * np.abs(S).sum(axis=0))
             report(done + block, 2 * size)
-        np.ldexp(Y, -binary_exponent(Y), out=Y)
+        ldexp(Y, -binary_exponent(Y), out=Y)
         if first:
             for _ in range(2):  # twice is enough
                 Y -= self.Q @ (self.Q.T @ Y)
@@ -249,7 +249,7 @@ def exact_trace(forms: QuadraticForms, block_size: int, report: ProgressFunction
         values[rows], rounding[rows] = forms.evaluate(np.eye(n, block, -first))
         report(first + block, n)
     exponent = binary_exponent(values) + int(n).bit_length()  # the sum must not overflow
-    values, rounding = np.ldexp(values, -exponent), np.ldexp(rounding, -exponent)
-    value = float(np.ldexp(values.sum(), exponent))
-    slack = float(np.ldexp(rounding.sum(), exponent))
+    values, rounding = ldexp(values, -exponent), ldexp(rounding, -exponent)
+    value = float(ldexp(values.sum(), exponent))
+    slack = float(ldexp(rounding.sum(), exponent))
     return (value, 0.0, (value - slack, value + slack)) if np.isfinite(value) else (value, np.nan, LINE)

@@ -19,7 +19,7 @@ Parlett, The Symmetric Eigenvalue Problem, 10.3 and 11.5.
 import numpy as np
 from numpy.typing import NDArray
 
-from krylovh.krylov.scaling import binary_exponent
+from krylovh.krylov.scaling import binary_exponent, ldexp
 from krylovh.krylov.symmetric import SymmetricOperator
 from krylovh.results import EigenResult
 
@@ -65,7 +65,7 @@ def perturbation_bound(A: SymmetricOperator, values: Array, X: Array, block_size
     parts = [slice(first, first + block_size) for first in range(0, values.size, block_size)]
     R = np.concatenate([A(X[:, part]) for part in parts], axis=1)
     exponent = binary_exponent(R)
-    R = np.ldexp(R, -exponent) - X * np.ldexp(values, -exponent)
+    R = ldexp(R, -exponent) - X * ldexp(values, -exponent)
     E = X.T @ R
     inner, outer = float(np.linalg.norm((E + E.T) / 2, 2)), float(np.linalg.norm(R - X @ E, 2))
-    return float(np.ldexp((inner + np.hypot(inner, 2 * outer)) / 2, exponent))
+    return float(ldexp((inner + np.hypot(inner, 2 * outer)) / 2, exponent))

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.krylov.scaling import ldexp
 from krylovh.stochastic.density import gauss_rule
 
 Array = NDArray[np.float64]
@@ -140,7 +141,7 @@ def bracket(
     """
     m = alphas.size
     nodes, weights = gauss_rule(alphas, betas[: m - 1])
-    unscaled = np.ldexp(nodes, exponent)
+    unscaled = ldexp(nodes, exponent)
     shift = tolerance * float(np.abs(unscaled).max())
     f.check(unscaled, shift)
     values = f(unscaled)
@@ -159,7 +160,7 @@ def bracket(
     if shallow < 1:
         return gauss, np.inf, rounding
     nodes, weights = gauss_rule(alphas[:shallow], betas[: shallow - 1])
-    return gauss, _SAFETY * abs(gauss - float(weights @ f(np.ldexp(nodes, exponent)))), rounding
+    return gauss, _SAFETY * abs(gauss - float(weights @ f(ldexp(nodes, exponent)))), rounding
 
 
 def radau_rule(alphas: Array, betas: Array, node: float) -> tuple[Array, Array]:
@@ -186,7 +187,7 @@ def radau_rule(alphas: Array, betas: Array, node: float) -> tuple[Array, Array]:
 
 
 def _radau(f: SpectralFunction, alphas: Array, betas: Array, exponent: int, lower: float) -> float:
-    a = np.ldexp(lower, -exponent)
+    a = ldexp(lower, -exponent)
     nodes, weights = radau_rule(alphas, betas, a)
     nodes[0] = max(nodes[0], a)  # it is a, up to rounding
-    return float(weights @ f(np.ldexp(nodes, exponent)))
+    return float(weights @ f(ldexp(nodes, exponent)))

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from krylovh.krylov.scaling import binary_exponent
+from krylovh.krylov.scaling import binary_exponent, ldexp
 from krylovh.krylov.symmetric import SymmetricOperator, resolve_seed
 from krylovh.progress import Progress, ProgressFunction, reporting
 from krylovh.results import Estimate
@@ -231,7 +231,7 @@ class _Batch:
             W = self.operator(V)
             if done == 0:
                 self.exponent = binary_exponent(W)
-            W = np.ldexp(W, -self.exponent)
+            W = ldexp(W, -self.exponent)
             squares = np.einsum("ij,ij->j", W, W)
             W *= V
             self.forms = np.append(self.forms, W.sum(axis=0))
@@ -301,9 +301,9 @@ def _from_columns(
         product = operator(np.eye(n, block, -first))
         if product.any() and (larger := max(exponent, binary_exponent(product))) > exponent:
             step = exponent - larger if exponent > _NOTHING else 0
-            columns[:, :first] = np.ldexp(columns[:, :first], [[step], [2 * step]])
+            columns[:, :first] = ldexp(columns[:, :first], [[step], [2 * step]])
             exponent = larger
-        product = np.ldexp(product, -exponent) if exponent > _NOTHING else product
+        product = ldexp(product, -exponent) if exponent > _NOTHING else product
         columns[0, first : first + block] = np.diagonal(product, -first)
         columns[1, first : first + block] = np.einsum("ij,ij->j", product, product)
         report(first + block, n)

@@ -6,7 +6,7 @@ XTrace spends two products per probe, ``A w`` and ``A q``; XNysTrace, for positi
 import numpy as np
 from numpy.typing import NDArray
 
-from krylovh.krylov.scaling import binary_exponent
+from krylovh.krylov.scaling import binary_exponent, ldexp
 from krylovh.krylov.symmetric import SymmetricOperator
 from krylovh.progress import ProgressFunction
 from krylovh.stochastic.confidence import Interval, mean_interval, scaled_back
@@ -92,7 +92,7 @@ class XTrace:
                 self._add_forms(W[:, columns], Y[:, columns])
             report(columns.stop, total)
         exponent = binary_exponent(Y)
-        np.ldexp(Y, -exponent, out=Y)
+        ldexp(Y, -exponent, out=Y)
         if self.nystrom:
             value, error, interval = nystrom_leave_one_out(W, Y, self.operator.eps).estimate()
         else:
@@ -106,7 +106,7 @@ class XTrace:
         AQ = np.empty_like(Q, order="F")
         for done in range(0, Q.shape[1], self.block_size):
             columns = slice(done, min(done + self.block_size, Q.shape[1]))
-            AQ[:, columns] = np.ldexp(self.operator(Q[:, columns]), -exponent)
+            AQ[:, columns] = ldexp(self.operator(Q[:, columns]), -exponent)
             report(size + columns.stop, 2 * size)
         if R is not None:
             return leave_one_out_trace(W, Q, R, AQ, eps).estimate()
