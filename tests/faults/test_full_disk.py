@@ -8,8 +8,8 @@ import subprocess
 
 import numpy as np
 import pytest
-from faults.failing_disk import full_after
 
+from faults.failing_disk import full_after
 from krylovh import Network, ResultStore
 from krylovh.cli import main
 

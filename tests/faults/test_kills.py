@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+
 from faults.failing_disk import replaced
 from faults.saves import SCENARIOS
 
@@ -37,7 +38,7 @@ def child_of(scenario, folder, first, die_at=None):
 
         pipe = os.fdopen(writing, "w", buffering=1)  # its lines do not go through os.write
         with replaced(do):
-            scenario.run(folder, first, lambda i: print(i, file=pipe))  # noqa: T201
+            scenario.run(folder, first, lambda i: print(i, file=pipe))
     finally:
         os._exit(1)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faults.failing_disk import replaced
 
+from faults.failing_disk import replaced
 from krylovh import Network, ResultStore, load_network
 from krylovh.storage.errors import CorruptFileError
 

@@ -4,8 +4,8 @@ import os
 
 import numpy as np
 import pytest
-from faults.failing_disk import COUNTED, ERRORS, calls_of, failing
 
+from faults.failing_disk import COUNTED, ERRORS, calls_of, failing
 from krylovh import Network, ResultStore, load_network
 from krylovh.storage import lock
 
