@@ -115,7 +115,9 @@ def attribute_of_80_kB(file: Any) -> None:
 
 
 def ragged_attribute(file: Any) -> None:
-    file.attrs.create("activations", np.array([np.ones(2)], object), dtype=h5py.vlen_dtype(np.float64))
+    rows = np.empty(1, object)
+    rows[0] = np.ones(2)
+    file.attrs.create("activations", rows, dtype=h5py.vlen_dtype(np.float64))
 
 
 def compound_attribute(file: Any) -> None:
@@ -307,7 +309,8 @@ def write_hdf5(arrays: dict[str, Any]) -> Callable[[Path], None]:
         with h5py.File(path, "w") as file:
             for name, value in arrays.items():
                 text = isinstance(value, str) or value.dtype.kind == "U"
-                file.create_dataset(name, data=value, dtype=h5py.string_dtype() if text else None)
+                data = np.array(value, object) if text else value
+                file.create_dataset(name, data=data, dtype=h5py.string_dtype() if text else None)
 
     return write
 
