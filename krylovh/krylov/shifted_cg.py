@@ -111,7 +111,12 @@ def shifted_cg(
                     report(lam.size - family.active.size, lam.size)
         except STOPS as stop:
             status = status_of(stop)
-        return family.close(status)
+        try:
+            return family.close(status)
+        except KeyboardInterrupt:
+            if status == Status.INTERRUPTED:  # the second one
+                raise
+            return family.close(Status.INTERRUPTED)
 
 
 class _Family:

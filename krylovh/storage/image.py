@@ -14,9 +14,11 @@ a function of the content.  Text is UTF-8 of fixed length.
 
 Two digests protect it.  The *seal*, the last 80 bytes, is the SHA-256 of all bytes before it, and is checked before
 the HDF5 library sees a single one of them: a damaged file is never parsed.  Other readers do not notice it, since HDF5
-ignores what follows its end.  A program that edits the file removes it, and that is no damage: such a file is first
-read by a child process, and each result has a *digest* of its names, dtypes, shapes, attributes and values, and is
-compared with it whenever it is read.
+ignores what follows its end.  A program that edits the file removes it, and that is no damage: each result has a
+*digest* of its names, dtypes, shapes, attributes and values, and is compared with it whenever it is read.
+
+Anyone can compute a seal, so a good one says that a file is undamaged, not that it is harmless.  A file that this
+process has not written itself is therefore first read by a child process; of sealed ones, each content once.
 """
 
 import hashlib
@@ -35,7 +37,7 @@ from krylovh.storage.layout import Attribute, Record, plain_value
 from krylovh.storage.structure import attributes_of, child_of, survey
 from krylovh.storage.trial import read_in_child
 
-__all__ = ["FORMAT_VERSION", "hdf5_image", "open_hdf5", "open_image", "read_record", "sealed_image"]
+__all__ = ["FORMAT_VERSION", "check_bytes", "hdf5_image", "open_hdf5", "open_image", "read_record", "sealed_image"]
 
 FORMAT = "krylovh results"
 FORMAT_VERSION = 1
@@ -43,6 +45,9 @@ _SEAL = b"krylovh sha-256 "  # 16 bytes, followed by 64 hexadecimal digits
 _SEAL_SIZE = len(_SEAL) + 64
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _PIECE = 1 << 20
+_KNOWN_LIMIT = 10_000
+
+_known: dict[bytes, None] = {}  # seals of what this process has written or has read on trial, the oldest first
 
 
 def sealed_image(records: Mapping[str, Record]) -> bytes:
@@ -61,12 +66,11 @@ def sealed_image(records: Mapping[str, Record]) -> bytes:
         _put(file, {"format": FORMAT, "format_version": np.array(FORMAT_VERSION)})
         for name in sorted(records):
             _put_record(file.create_group(name), records[name])
-        image = _image_of(file)
-    return image + _SEAL + hashlib.sha256(image).hexdigest().encode()
+        return _sealed(_image_of(file))
 
 
 def hdf5_image(arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Attribute]) -> bytes:
-    """Return the bytes of an HDF5 file of plain arrays, with attributes at the root.
+    """Return the bytes of an HDF5 file of plain arrays, with attributes at the root and a seal at the end.
 
     Examples
     --------
@@ -77,7 +81,7 @@ def hdf5_image(arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Attr
         _put(file, attributes)
         for name in sorted(arrays):
             file.create_dataset(name, data=arrays[name], track_times=False)
-        return _image_of(file)
+        return _sealed(_image_of(file))
 
 
 @contextmanager
@@ -107,8 +111,7 @@ def open_image(path: Path) -> Iterator[tuple[Any, int]]:
     krylovh.storage.errors.CorruptFileError: ...: not an HDF5 file, but ... other bytes
     """
     with open_regular(path) as raw:
-        if not _is_sealed(raw, path):
-            read_in_child(raw, path)
+        check_bytes(raw, path)
         with open_hdf5(raw, path) as (file, size):
             header = attributes_of(file)
             if header.get("format") != FORMAT or "format_version" not in header:
@@ -121,6 +124,35 @@ def open_image(path: Path) -> Iterator[tuple[Any, int]]:
                     f"has format version {version}; this release reads versions up to {FORMAT_VERSION}"
                 )
             yield file, size
+
+
+def check_bytes(raw: BinaryIO, path: Path) -> None:
+    """Compare a file with its seal, if it has one, and read what this process has not written on trial in a child.
+
+    Parameters
+    ----------
+    raw : binary file
+        With a descriptor.  Its position is moved.
+    path : Path
+        For messages.
+
+    Raises
+    ------
+    CorruptFileError
+        The bytes are not those that were sealed, or bring the HDF5 library down.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryFile() as raw:
+    ...     _ = raw.write(hdf5_image({"x": np.zeros(2)}, {}))
+    ...     check_bytes(raw, Path("example.h5"))
+    """
+    seal = _seal_of(raw, path)
+    if seal is None or seal not in _known:
+        read_in_child(raw, path)
+        if seal is not None:
+            _remember(seal)
 
 
 @contextmanager
@@ -250,18 +282,31 @@ def _image_of(file: Any) -> bytes:
     return bytes(file.id.get_file_image())
 
 
-def _is_sealed(raw: BinaryIO, path: Path) -> bool:
-    """Compare the file with its seal; return whether it has one."""
+def _sealed(image: bytes) -> bytes:
+    seal = hashlib.sha256(image).hexdigest().encode()
+    _remember(seal)
+    return image + _SEAL + seal
+
+
+def _seal_of(raw: BinaryIO, path: Path) -> bytes | None:
+    """Compare the file with its seal; return it, or None if there is none."""
     size = raw.seek(0, 2)
     raw.seek(max(0, size - _SEAL_SIZE))
-    seal = raw.read(_SEAL_SIZE)
-    if not seal.startswith(_SEAL):
-        return False
+    found = raw.read(_SEAL_SIZE)
+    if not found.startswith(_SEAL):
+        return None
+    seal = found[len(_SEAL) :]
     raw.seek(0)
     digest, rest = hashlib.sha256(), size - _SEAL_SIZE
     while rest > 0 and (piece := raw.read(min(_PIECE, rest))):
         digest.update(piece)
         rest -= len(piece)
-    if digest.hexdigest().encode() != seal[len(_SEAL) :]:
+    if digest.hexdigest().encode() != seal:
         raise CorruptFileError(f"{path}: damaged, the bytes do not match the SHA-256 seal at the end of the file")
-    return True
+    return seal
+
+
+def _remember(seal: bytes) -> None:
+    _known[seal] = None
+    while len(_known) > _KNOWN_LIMIT:
+        _known.pop(next(iter(_known)), None)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from krylovh.storage.atomic import open_regular, replace_file
 from krylovh.storage.errors import CorruptFileError
-from krylovh.storage.image import hdf5_image, open_hdf5
+from krylovh.storage.image import check_bytes, hdf5_image, open_hdf5
 from krylovh.storage.lock import locked
 from krylovh.storage.npz import npz_bytes, read_npz
 from krylovh.storage.structure import attributes_of, survey
@@ -178,6 +178,7 @@ def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[list[str], Arrays]
 
 
 def _read_hdf5(raw: Any, path: Path, wanted: Callable[[str], bool]) -> tuple[list[str], Arrays]:
+    check_bytes(raw, path)
     with open_hdf5(raw, path) as (file, size):
         datasets = {name.replace("/", "."): dataset for name, dataset in survey(file, size).items()}
         arrays: Arrays = {name: np.asarray(value) for name, value in attributes_of(file).items() if wanted(name)}

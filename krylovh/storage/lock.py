@@ -41,7 +41,7 @@ def locked(path: Path, *, timeout: float = 10.0) -> Iterator[Path]:
     FileLockedError
         The lock was not free within ``timeout`` seconds.
     OSError
-        The folder is missing or cannot be written.
+        With the path of the target: the folder is missing or cannot be written.
 
     Examples
     --------
@@ -52,7 +52,12 @@ def locked(path: Path, *, timeout: float = 10.0) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     guard = target.with_name(f".{target.name}.lock")
-    descriptor = _acquire(guard, target, timeout)
+    try:
+        descriptor = _acquire(guard, target, timeout)
+    except FileLockedError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(target)) from error
     try:
         yield target
     finally:
@@ -66,8 +71,7 @@ def _acquire(guard: Path, target: Path, timeout: float) -> int:
         descriptor = os.open(guard, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             if _try_lock(descriptor) and _leads_to(guard, descriptor):
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, str(os.getpid()).encode())
+                _sign(descriptor, guard)
                 return descriptor
             if time.monotonic() >= deadline:
                 holder = os.pread(descriptor, 20, 0).decode("ascii", "replace") or "unknown"
@@ -77,6 +81,16 @@ def _acquire(guard: Path, target: Path, timeout: float) -> int:
             raise
         os.close(descriptor)
         time.sleep(_PAUSE)
+
+
+def _sign(descriptor: int, guard: Path) -> None:
+    """Write the process id into the guard, whose lock is held; if that fails, it is gone again."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+    except BaseException:
+        guard.unlink(missing_ok=True)
+        raise
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -8,6 +8,7 @@ allocated, and objects are refused.
 
 import io
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -24,6 +25,17 @@ from krylovh.storage.structure import INFLATED_LIMIT, RATIO_LIMIT, SMALL
 __all__ = ["npz_bytes", "read_npz"]
 
 _MEMBER_LIMIT = 10_000
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,  # of which RecursionError is one
+    SyntaxError,  # a header of .npy is a Python literal, and is read as one
+    tokenize.TokenError,
+)
 _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -56,7 +68,7 @@ def read_npz(raw: BinaryIO, path: Path, wanted: Callable[[str], bool]) -> tuple[
             return list(members), {name: _read(archive, members[name]) for name in members if wanted(name)}
     except (CorruptFileError, UntrustedFileError) as error:
         raise type(error)(f"{path}: {error}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGE as error:
         raise CorruptFileError(f"{path}: damaged or truncated .npz file ({error})") from error
 
 

@@ -1,7 +1,8 @@
 """A trial reading in a process of its own: bytes that bring the HDF5 library down end that process alone.
 
-The HDF5 library aborts on some damaged files, or writes where it must not.  What carries an intact seal was written by
-this package; all else is first read from end to end by a child, which has nothing to lose.
+The HDF5 library aborts on some damaged files, or writes where it must not.  What this process has not written itself
+is first read from end to end by a child, which has nothing to lose and little to spend: processor time and memory are
+limited.
 """
 
 import signal
@@ -15,13 +16,17 @@ from krylovh.storage.errors import CorruptFileError
 __all__ = ["read_in_child"]
 
 _SECONDS = 60
+_MEMORY = 1 << 32  # bytes of addresses, beside those that the file itself may fill
 
 # Errors are not its business: they are raised and named when the file is read in earnest.
 _READER = """
-import contextlib, os, resource
+import contextlib, os, resource, sys
 import h5py
 
-resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+seconds, memory = map(int, sys.argv[1:])
+for limit, value in (resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory):
+    with contextlib.suppress(ValueError):  # a stricter limit is in force already
+        resource.setrlimit(limit, (value, value))
 
 def walk(group, depth):
     for name in group:
@@ -59,8 +64,9 @@ def read_in_child(raw: BinaryIO, path: Path) -> None:
     >>> with tempfile.TemporaryFile() as raw:
     ...     read_in_child(raw, Path("empty.h5"))  # no HDF5 file, but no crash either
     """
+    memory = _MEMORY + 2 * raw.seek(0, 2)
     raw.seek(0)
-    command = [sys.executable, "-I", "-c", _READER]
+    command = [sys.executable, "-I", "-c", _READER, str(_SECONDS), str(memory)]
     try:
         finished = subprocess.run(
             command, stdin=raw, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False
