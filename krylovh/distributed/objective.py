@@ -95,24 +95,25 @@ class DistributedObjective(Objective):
             threads = max(1, available_threads() // self.ranks.gather(platform.node()).count(platform.node()))
 
         def build() -> dict[str, Any]:
-            rows, data = slice(None), (X, y, sample_weight)
+            data: dict[str, Any] = {"X": X, "y": y, "sample_weight": sample_weight}
+            given = {} if is_split else dict(data)
             if not is_split:
                 num_rows = _num_rows(X)
-                for name, values in (("y", y), ("sample_weight", sample_weight)):
+                for name, values in data.items():
                     if values is not None and _num_rows(values) != num_rows:
                         raise ValueError(f"{name} must have {num_rows} rows as X has, got {_num_rows(values)}")
                 rows = rows_of_rank(num_rows, size, rank)
                 self.ranks.name = f"rank {rank} (rows {rows.start}:{rows.stop})"
                 kind = np.dtype(net.theta.dtype if dtype is None else dtype)
-                named = zip(("X", "y", "sample_weight"), data, strict=True)
-                data = tuple(None if v is None else shard_of(name, v, rows, kind) for name, v in named)
+                for name, values in given.items():
+                    data[name] = None if values is None else shard_of(name, values, rows, kind)
             super(DistributedObjective, self).__init__(
-                net, data[0], data[1], loss=loss, reduction=reduction, l2=l2, sample_weight=data[2],
-                loss_options=loss_options, dtype=dtype, memory_limit=memory_limit, threads=threads,
+                net, **data, loss=loss, reduction=reduction, l2=l2, loss_options=loss_options, dtype=dtype,
+                memory_limit=memory_limit, threads=threads,
             )  # fmt: skip
             self.ranks.name = f"rank {rank}"
             return {
-                "settings": self._settings({} if is_split else {"X": X, "y": y, "sample_weight": sample_weight}),
+                "settings": self._settings(given),
                 "rows": self.num_own_samples,
                 "weight": self._own_weight,
                 "digest": self._own_digest(),
@@ -121,7 +122,7 @@ class DistributedObjective(Objective):
         told = self.ranks.together(build)
         refuse_differences([one["settings"] for one in told])
         rows = [one["rows"] for one in told]
-        self._num_samples, self._first = sum(rows), sum(rows[:rank])
+        self._num_samples, self._first = int(sum(rows)), int(sum(rows[:rank]))
         if self._num_samples == 0:
             raise ValueError("X is an empty data set on every rank: at least one sample is needed")
         self._total = 1.0 if reduction == "sum" else float(sum(one["weight"] for one in told))

@@ -26,11 +26,11 @@ def sample_digest(values: Any) -> str:
         return "none"
     if is_source(values) or isinstance(values, RowStream):
         shape, dtype = tuple(values.shape), values.dtype
-        chosen = np.unique(np.linspace(0, max(shape[0] - 1, 0), NUM_ROWS).astype(int)) if shape[0] else []
+        chosen = np.unique(np.linspace(0, shape[0] - 1, min(NUM_ROWS, shape[0])).astype(int))
         content = b"".join(np.asarray(values[int(row) : int(row) + 1]).tobytes() for row in chosen)
     else:
         array = np.asarray(values)
-        shape, dtype, content = array.shape, array.dtype, array.tobytes()
+        shape, dtype, content = array.shape, array.dtype, np.ascontiguousarray(array).tobytes()
     return f"{shape} {dtype} {hashlib.sha256(content).hexdigest()}"
 
 

@@ -124,7 +124,7 @@ def _has_block_product(operator: LinearOperator) -> bool:
 def agreement_of(A: Any) -> Callable[[Any], Any]:
     """Return what lets processes that share an operator decide alike: its method ``agree``, or one of its parts'.
 
-    ``agree(value)`` returns the value of the first of them.  An operator without it is not shared, and the value stands.
+    ``agree(value)`` returns the value of the first of them.  An operator without it is not shared: the value stands.
 
     Examples
     --------

@@ -118,7 +118,7 @@ class KFACOperator(RealSymmetricOperator):
                 inputs = samples.inputs(l)
                 A[i] += inputs.T @ (samples.weights[:, None] * inputs)
                 if self.factors == "exact":
-                    G = (samples.slope[l][:, None, :] * derivatives[l]).reshape(-1, net.widths[l])
+                    G = (samples.slope[l][:, None, :] * derivatives[l]).reshape(-1, len(B[i]))
                 else:  # g holds w_n, and w_n is wanted in the outer product
                     root = np.sqrt(samples.weights)[:, None]
                     G = np.divide(samples.g[l], root, out=np.zeros_like(samples.g[l]), where=root > 0)
