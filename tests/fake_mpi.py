@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-PATIENCE = 60  # seconds until ranks that wait for one that never comes give up
+PATIENCE = 20  # seconds until ranks that wait for one that never comes give up
 
 
 class _Meeting:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from krylovh.distributed.job import world
 from krylovh.distributed.ranks import Ranks
 from krylovh.distributed.settings import refuse_differences, sample_digest
 from krylovh.distributed.shards import rows_of_rank, shard_of
@@ -24,7 +25,7 @@ from krylovh.threads import available_threads, thread_info
 Array = NDArray[Any]
 T = TypeVar("T")
 
-__all__ = ["DistributedObjective"]
+__all__ = ["DistributedObjective", "on_first", "spread_over_ranks"]
 
 
 class DistributedObjective(Objective):
@@ -251,6 +252,33 @@ class DistributedObjective(Objective):
 
     def __repr__(self) -> str:
         return f"Distributed{super().__repr__()[:-1]}, rank {self.ranks.rank} of {self.ranks.size})"
+
+
+def spread_over_ranks(*arguments: Any, **options: Any) -> Objective:
+    """Return an :class:`krylovh.Objective`; under ``mpiexec``, one with its samples spread over all ranks of the job.
+
+    Examples
+    --------
+    >>> net = Network((1, 1), "identity", [2.0, 0.0])
+    >>> spread_over_ranks(net, [[1.0], [3.0]], [1.0, 7.0], loss="squared_error").value()
+    0.5
+    """
+    comm = world()
+    return Objective(*arguments, **options) if comm is None else DistributedObjective(*arguments, comm=comm, **options)
+
+
+def on_first(objective: Objective, compute: Callable[[], T]) -> T:
+    """Call a function, such as one that writes; of the ranks of a distributed objective on rank 0 alone.
+
+    Its result is returned, and what it raises is raised, on all of them.
+
+    Examples
+    --------
+    >>> net = Network((1, 1), "identity", [2.0, 0.0])
+    >>> on_first(Objective(net, [[1.0]], [1.0], loss="squared_error"), lambda: "done")
+    'done'
+    """
+    return objective.ranks.on_first(compute) if isinstance(objective, DistributedObjective) else compute()
 
 
 def _num_rows(values: Any) -> int:

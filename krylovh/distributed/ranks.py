@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from krylovh.distributed import world
+from krylovh.distributed import job
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Ranks:
     """
 
     def __init__(self, comm: Any) -> None:
-        self.comm, self._watch = world.guarded(comm)
+        self.comm, self._watch = job.guarded(comm)
         self.rank = int(comm.Get_rank())
         self.size = int(comm.Get_size())
         #: what errors call this rank
@@ -71,13 +71,13 @@ class Ranks:
             sent[HEADER:] = array.ravel()
         except Exception as error:
             failure = error
-        sent[:HEADER] = failure is not None, world.interrupts.pending
+        sent[:HEADER] = failure is not None, job.interrupts.pending
         total = self._added(sent)
         if total[0]:
             self._raise(failure)
         array[...] = total[HEADER:].reshape(array.shape)
         if total[1]:
-            world.interrupts.pending = False
+            job.interrupts.pending = False
             raise KeyboardInterrupt
 
     def gather(self, value: T) -> list[T]:

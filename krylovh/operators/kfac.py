@@ -13,7 +13,6 @@ Blocks that couple two layers are zero.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
@@ -83,14 +82,20 @@ class KFACOperator(RealSymmetricOperator):
         super().__init__(np.float64, objective.num_parameters)
         self.objective = objective
         self.factors = factors
+        self._blocks: tuple[KroneckerBlock, ...] | None = None
 
     def agree(self, value: T) -> T:
         """Return what :meth:`krylovh.Objective.agree` makes of a value."""
         return self.objective.agree(value)
 
-    @cached_property
+    @property
     def blocks(self) -> tuple[KroneckerBlock, ...]:
         """Factors of all layers that have parameters."""
+        if self._blocks is None:
+            self._blocks = self._made()
+        return self._blocks
+
+    def _made(self) -> tuple[KroneckerBlock, ...]:
         net = self.objective.net
         layout = [(l, positions_of_layer(net, l)) for l in range(1, net.depth + 1)]
         layout = [(l, positions) for l, positions in layout if positions.size]

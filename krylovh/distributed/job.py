@@ -20,7 +20,7 @@ LAUNCHERS = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 TAG = 27493  # of the message of a rank that leaves
 GRACE = 0.5  # seconds that other ranks leave rank 0 to tell what all of them met
 
-__all__ = ["guarded", "interrupts", "is_launched", "leaving", "world"]
+__all__ = ["guarded", "interrupts", "is_first", "is_launched", "leaving", "world"]
 
 
 class _Interrupts:
@@ -169,6 +169,18 @@ def world() -> Any:
     interrupts.install()
     _job.duplicate_of(MPI.COMM_WORLD)
     return MPI.COMM_WORLD
+
+
+def is_first() -> bool:
+    """Return whether this is the process that writes and prints: rank 0 of the job, or one that is alone.
+
+    Examples
+    --------
+    >>> is_first()
+    True
+    """
+    comm = world()
+    return comm is None or bool(comm.Get_rank() == 0)
 
 
 def guarded(comm: Any) -> tuple[Any, Callable[[], None]]:
