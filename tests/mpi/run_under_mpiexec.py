@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 IN_TIME = 30  # seconds
 MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")
 EPS = 2.0**-52
+COMMAND = "from krylovh.cli import main; main()"
 
 
 def launch(size, *arguments, program=(str(HERE / "program.py"),), **options):
@@ -52,7 +53,7 @@ def test_two_ranks_give_the_answers_of_one(tmp_path):
         ("raises", ["rank 1 of 2:", "Traceback", "RuntimeError: a rank has a reason of its own"]),
         (
             "raises in product",
-            ["Traceback", "TypeError: rank 1: 'NoneType' object is not callable", "over_own_samples"],
+            ["Traceback", "TypeError: rank 1: 'NoneType' object is not callable", "in over_own"],
         ),
         ("exits", ["rank 1 of 2: has left with exit code 0, and others wait for it"]),
         ("killed", []),
