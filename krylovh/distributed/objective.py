@@ -232,7 +232,7 @@ class DistributedObjective(Objective):
     def _settings(self, data: Mapping[str, Any]) -> dict[str, str]:
         """Return what must be the same on all ranks, by name."""
         net = self.net
-        blas = ", ".join(f"{lib['prefix']} {lib['version']} {lib['architecture']}" for lib in thread_info()["blas"])
+        blas = sorted(f"{lib['prefix']} {lib['version']} {lib['architecture']}" for lib in thread_info()["blas"])
         return {
             "widths": str(net.widths),
             "activations": ", ".join(net.activations),
@@ -247,7 +247,7 @@ class DistributedObjective(Objective):
             "memory_limit": str(self.memory_limit),
             **{name: sample_digest(values) for name, values in data.items()},
             **{f"version of {name}": version(name) for name in ("krylovh", "numpy", "scipy", "numba")},
-            "BLAS": blas,
+            "BLAS": ", ".join(blas),
         }
 
     def __repr__(self) -> str:

@@ -1,5 +1,6 @@
 """Two ranks under mpiexec: the answers of one rank, and an end in time for every way to fail.  ``make test-mpi``."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,8 @@ def launch(size, *arguments, program=(str(HERE / "program.py"),), **options):
     start = time.monotonic()
     finished = subprocess.run(
         [MPIEXEC, "-n", str(size), sys.executable, *program, *map(str, arguments)],
-        capture_output=True, text=True, timeout=4 * IN_TIME, stdin=subprocess.DEVNULL, **options,
+        capture_output=True, text=True, timeout=4 * IN_TIME, stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(HERE.parent)}, **options,
     )  # fmt: skip
     return finished, time.monotonic() - start
 
