@@ -1,5 +1,6 @@
 """What the ranks run in the tests under mpiexec: ``mpiexec -n 2 python program.py CASE``."""
 
+import errno
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 from cases import problem
 from krylovh import DistributedObjective, HessianOperator, ResultStore, eigsh, trace
 from krylovh.distributed import RankGroups, world
+from krylovh.storage import atomic
 
 
 def spread(comm, objective, **changes):
@@ -33,6 +35,10 @@ def answers(comm, path):
     own = spread(groups.comm, objective)
     found["groups"] = np.array(groups.map(lambda seed: eigsh(HessianOperator(own), 2, rng=seed).eigenvalues, [1, 2, 3]))
     there.ranks.on_first(lambda: ResultStore(path, "w").save("answers", found))
+
+
+def no_space(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def main(case, path):
@@ -65,7 +71,14 @@ def main(case, path):
                 os.kill(os.getpid(), signal.SIGINT)
         H @ np.ones(H.shape[0])
     if case == "disk full":
-        there.ranks.on_first(lambda: ResultStore("/dev/full/run.h5" if path is None else path).save("a", np.ones(1)))
+        atomic._write = no_space  # where a file is written
+        try:
+            there.ranks.on_first(lambda: ResultStore(path).save("a", np.ones(1)))
+        except OSError as error:
+            sys.stderr.write(f"rank {rank} sees error {error.errno}\n")
+            sys.stderr.flush()
+            there.ranks.gather(None)  # both have said so
+            raise
     time.sleep(0.1 * rank)
     return None
 
