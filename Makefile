@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
+MPI := .venv-mpi
+SLEPC := .venv-slepc
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-full lint types bench wheel clean
+.PHONY: help demo test test-full test-mpi test-slepc lint types bench wheel clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -46,6 +48,31 @@ test: $(VENV)/.test  ## All tests and the examples of all docstrings, warnings a
 test-full: $(VENV)/.test  ## The long versions of the tests as well
 	$(TEST) --doctest-modules krylovh tests
 
+# An MPI of its own, from PyPI, so that none has to be there
+$(MPI)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(MPI)
+	$(MPI)/bin/python -m pip install --quiet --editable '.[test,mpi]' mpich
+	@touch $@
+
+test-mpi: $(MPI)/.ready  ## Two ranks under mpiexec: the answers of one, and an end in time however one of them fails
+	OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 $(MPI)/bin/python -m pytest tests/mpi/run_under_mpiexec.py
+
+# PETSc and SLEPc are compiled, against MPICH from PyPI and the BLAS that PETSc finds (on Debian: libopenblas-dev)
+$(SLEPC)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(SLEPC)
+	$(SLEPC)/bin/python -m pip install --quiet --editable '.[mpi]' mpich setuptools wheel 'cython>=3'
+	for package in petsc petsc4py slepc slepc4py; do \
+		PATH="$(abspath $(SLEPC))/bin:$$PATH" PETSC_CONFIGURE_OPTIONS="--with-fc=0 --with-debugging=0 --with-x=0" \
+		$(SLEPC)/bin/python -m pip install --quiet --no-build-isolation $$package || exit 1; \
+	done
+	@touch $@
+
+test-slepc: $(SLEPC)/.ready  ## SLEPc's eigensolver on our operator against eigsh, on one and two ranks (compiles PETSc)
+	for ranks in 1 2; do \
+		PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(SLEPC)/bin/mpiexec -n $$ranks $(SLEPC)/bin/python \
+		tests/mpi/slepc_program.py || exit 1; \
+	done
+
 lint: $(VENV)/.dev  ## Style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -71,4 +98,4 @@ wheel: $(VENV)/.base  ## Build the wheel, install it into a clean environment an
 	cd dist/outside && OPENBLAS_NUM_THREADS=1 ../../.venv-wheel/bin/python -m pytest tests/operators tests/test_command_line.py -m 'not full' -p no:cacheprovider
 
 clean:  ## Remove environments and outputs
-	rm -rf $(VENV) $(PEERS) .venv-wheel build dist demo.h5 demo.png bench.h5
+	rm -rf $(VENV) $(PEERS) $(MPI) $(SLEPC) .venv-wheel build dist demo.h5 demo.png bench.h5

@@ -106,6 +106,7 @@ _HOME = {
     "ModelComparison": "results",
     "Prediction": "results",
     "compare_models": "applications.laplace",
+    "DistributedObjective": "distributed",
     "ResultStore": "storage",
     "load_network": "storage",
     "load_data": "storage",
@@ -117,6 +118,7 @@ __all__ = [
     "ChebyshevDensity",
     "DiagonalEstimate",
     "DiagonalPreconditioner",
+    "DistributedObjective",
     "EigenResult",
     "EmpiricalFisherOperator",
     "Estimate",
@@ -222,6 +224,7 @@ if TYPE_CHECKING:
     from krylovh.applications.training import minimize, scipy_functions
     from krylovh.applications.training.estimators import NewtonMLPClassifier, NewtonMLPRegressor
     from krylovh.approximations import ApproximationReport, approximation_report
+    from krylovh.distributed import DistributedObjective
     from krylovh.exact import (
         GaussNewtonSpectrum,
         gauss_newton_blocks,

@@ -41,7 +41,9 @@ class Data:
         loss_options: Mapping[str, float] | None = None,
         sample_weight: ArrayLike | RowSource | None = None,
         dtype: DTypeLike,
+        is_shard: bool = False,
     ) -> None:
+        self._is_shard = is_shard  # others may hold the samples, and the weight, that are missing here
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.X = self._checked_inputs(X, widths[0])
         self.targets: Targets = check_targets(loss, y, len(self.X), widths[-1], self.dtype, loss_options)
@@ -102,7 +104,7 @@ class Data:
             rows = RowStream("X", X, self.dtype) if is_source(X) else read_only(copy_of("X", X, self.dtype))
         if rows.ndim != 2 or rows.shape[1] != width:
             raise ValueError(f"X must have shape (N, {width}), got {rows.shape}")
-        if len(rows) == 0:
+        if len(rows) == 0 and not self._is_shard:
             raise ValueError(f"X is an empty data set: at least one sample is needed, got shape {rows.shape}")
         return rows
 
@@ -110,9 +112,9 @@ class Data:
         weights = read_only(copy_of("sample_weight", in_memory("sample_weight", sample_weight), self.dtype))
         if weights.shape != (len(self.X),):
             raise ValueError(f"sample_weight must have shape ({len(self.X)},), got {weights.shape}")
-        if weights.min() < 0:
+        if weights.min(initial=0) < 0:
             raise ValueError(f"sample_weight must be at least 0, got {weights.min()} at index {weights.argmin()}")
-        if weights.max() == 0:
+        if weights.max(initial=0) == 0 and not self._is_shard:
             raise ValueError("sample_weight must not be 0 on every sample")
         return weights
 

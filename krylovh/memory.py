@@ -89,6 +89,8 @@ def partition(
     >>> partition(1000, 2, 100, limit=700_000, kept_bytes=1000)
     Partition(num_samples=1000, rows=100, num_kept=6, num_read_once=0)
     """
+    if num_samples == 0:  # a process that has no samples of its own
+        return Partition(0, 1, 0, 0)
     if not row_bytes and num_samples * kept_bytes <= limit:
         whole = Partition(num_samples, -(-num_samples // -(-num_samples // WHOLE_ROWS)), 0, 0)
         return replace(whole, num_kept=whole.num_chunks)

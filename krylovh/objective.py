@@ -14,9 +14,10 @@ that can be sliced by rows; ``plan`` says what all of it takes.
 import copy
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -34,6 +35,7 @@ from krylovh.threads import available_threads, num_lanes, parallel_region
 
 Array = NDArray[Any]
 Reduction = Literal["mean", "sum"]
+T = TypeVar("T")
 
 DEFAULT_MEMORY_LIMIT = 4 * 2**30  # bytes
 CHUNK_BYTES = 2**24  # what a lane's share of a chunk takes where the linearisation is not kept
@@ -106,6 +108,8 @@ class Objective:
     (1/N) sum_n 1/2 |z_n - y_n|^2, N = 2
     """
 
+    _is_shard = False  # whether these are some of the samples, and others lie elsewhere
+
     def __init__(
         self,
         net: Network,
@@ -130,18 +134,19 @@ class Objective:
         self.reduction: Reduction = reduction
         self.loss = loss
         self._data = Data(
-            X, y, net.widths, loss=loss, loss_options=loss_options, sample_weight=sample_weight, dtype=self.dtype
-        )
+            X, y, net.widths, loss=loss, loss_options=loss_options, sample_weight=sample_weight, dtype=self.dtype,
+            is_shard=self._is_shard,
+        )  # fmt: skip
         self.l2 = check_l2(l2, net.num_parameters)
         self.memory_limit = DEFAULT_MEMORY_LIMIT if memory_limit is None else int(memory_limit)
         if self.memory_limit < 0:
             raise ValueError(f"memory_limit must be at least 0 bytes, got {memory_limit}")
         self.threads = threads
         accumulators = max(BUFFER_BYTES, self.memory_limit // 8) // (self.num_parameters * self.dtype.itemsize)
-        self.lanes = min(num_lanes(threads, self.num_samples, self.num_parameters), max(1, accumulators))
+        self.lanes = min(num_lanes(threads, self.num_own_samples, self.num_parameters), max(1, accumulators))
         row_bytes, unconverted_bytes = self._data.read_bytes
         self._partition = partition(
-            self.num_samples,
+            self.num_own_samples,
             self.lanes,
             self.lanes * max(self._best_tile, CHUNK_BYTES // self._bytes_per_sample),
             self.memory_limit,
@@ -186,7 +191,22 @@ class Objective:
     @property
     def num_samples(self) -> int:
         """Number of samples N."""
+        return self.num_own_samples
+
+    @property
+    def num_own_samples(self) -> int:
+        """Number of samples of this process: all of them, unless they are spread over several."""
         return len(self._data.X)
+
+    @property
+    def first_own_sample(self) -> int:
+        """Which of all samples is the first of this process."""
+        return 0
+
+    @property
+    def adds_ridge(self) -> bool:
+        """Whether this process adds the regulariser to a sum over samples: one of all has to."""
+        return True
 
     @property
     def num_parameters(self) -> int:
@@ -198,7 +218,12 @@ class Objective:
         """What the sum over samples is divided by."""
         if self.reduction == "sum":
             return 1.0
-        return float(self.num_samples if self.sample_weight is None else self.sample_weight.sum(dtype=np.float64))
+        return self._own_weight
+
+    @property
+    def _own_weight(self) -> float:
+        """Sum of the weights of this process's samples."""
+        return float(self.num_own_samples if self.sample_weight is None else self.sample_weight.sum(dtype=np.float64))
 
     @property
     def keeps_linearization(self) -> bool:
@@ -335,16 +360,23 @@ class Objective:
         sha = hashlib.sha256()
         net = self.net
         sha.update(repr((net.widths, net.activations, net.sources, net.bias, self.loss, self.targets.delta)).encode())
-        sha.update(repr((self.reduction, self.dtype.str, self.X.shape)).encode())
+        sha.update(repr((self.reduction, self.dtype.str, self._data.X.shape)).encode())
         sha.update(self.dtype.str.encode() + self._theta.data + self.dtype.str.encode())
         for rows in self._data.blocks(self._partition):
             sha.update(rows.data)
-        for array in (self.y, self.l2, self.sample_weight):
+        for array in (self.targets.as_given, self.l2, self.sample_weight):
             sha.update(b"none" if array is None else array.dtype.str.encode() + array.tobytes())
         return sha.hexdigest()
 
     def chunks(self) -> Iterator[Chunk]:
         """Go through all samples with their linearisation, chunk by chunk: in one chunk if all of it is kept.
+
+        What sums over samples goes through :meth:`own_chunks` instead, within :meth:`sum_over_ranks`.
+        """
+        yield from self.own_chunks()
+
+    def own_chunks(self) -> Iterator[Chunk]:
+        """Go through the samples of this process with their linearisation, chunk by chunk.
 
         Chunks of samples in memory have at most 131,072 rows, so that float32 sums over more of them stay accurate.
 
@@ -361,6 +393,23 @@ class Objective:
             yield self._whole
         else:
             yield from self._pass(self._kept, np.zeros(self.lanes), np.empty((self.lanes, 0), self.dtype))
+
+    def sum_over_ranks(self, array: Array, fill: Callable[[Array], None]) -> None:
+        """Let ``fill`` write its sum over the own samples into ``array``, and make that the sum over all samples.
+
+        One process has all of them.  Where samples are spread over several, each must call this, and all get the sum.
+        """
+        self._sum(array, fill)
+
+    def _sum(self, array: Array, fill: Callable[[Array], None]) -> None:
+        fill(array)
+
+    def agree(self, value: T) -> T:
+        """Return the value of the first process of those that samples are spread over; the value itself of one alone.
+
+        Seeds and decisions that depend on time go through this.
+        """
+        return value
 
     def _pass(self, kept: list[tuple[Array, ...]], values: Array, gradient: Array) -> Iterator[Chunk]:
         """Go through all chunks; linearise those that are not in ``kept``, adding up the lanes' losses and gradients.
@@ -437,14 +486,11 @@ class Objective:
             if self._value is not None:
                 return
             kept: list[tuple[Array, ...]] = []
-            values, gradient = np.zeros(self.lanes), np.zeros(self.num_parameters)
-            shares = np.zeros((self.lanes, self.num_parameters), self.dtype)
-            for _ in self._pass(kept, values, shares):
-                gradient += shares.sum(axis=0, dtype=np.float64)  # chunk by chunk, whatever the dtype of products
-                shares[:] = 0
+            sums = np.zeros(self.num_parameters + 1)
+            self._sum(sums, partial(self._add_up, kept))
+            sums /= self.total
+            gradient, value = sums[:-1], float(sums[-1])
             theta = self._theta.astype(np.float64)
-            gradient /= self.total
-            value = float(values.sum()) / self.total
             with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, and operators refuse it
                 if self.l2.size:
                     gradient += self.l2 * theta
@@ -452,9 +498,19 @@ class Objective:
                 self._gradient = gradient.astype(self.dtype)
             self._gradient_is_finite = bool(np.isfinite(self._gradient).all())
             self._kept = kept
-            if isinstance(self.X, np.ndarray) and self.keeps_linearization and len(kept) == 1:
-                self._whole = Chunk(0, self.num_samples, self.X.ravel(), kept[0])
+            X = self._data.X
+            if isinstance(X, np.ndarray) and self.keeps_linearization and len(kept) == 1:
+                self._whole = Chunk(0, self.num_own_samples, X.ravel(), kept[0])
             self._value = value
+
+    def _add_up(self, kept: list[tuple[Array, ...]], sums: Array) -> None:
+        """Write the sums of gradients and losses of the own samples, shape (P + 1,); keep what is to be kept."""
+        values = np.zeros(self.lanes)
+        shares = np.zeros((self.lanes, self.num_parameters), self.dtype)
+        for _ in self._pass(kept, values, shares):
+            sums[:-1] += shares.sum(axis=0, dtype=np.float64)  # chunk by chunk, whatever the dtype of products
+            shares[:] = 0
+        sums[-1] = values.sum()
 
     def __repr__(self) -> str:
         return f"Objective({self.net!r}, {self.formula()}, {self.dtype})"

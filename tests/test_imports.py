@@ -46,8 +46,9 @@ ALLOWED = {
     "applications": {"checks", "progress", "threads", "network", "objective", "operators", "exact", "results", "krylov",
                      "stochastic", "regularization", "memory", "data", "blas"},
     "storage": {"results", "network", "objective"},
+    "distributed": {"checks", "threads", "sources", "stream", "network", "objective"},
     "plotting": {"results"},
-    "cli": {"plotting", "storage", *MODEL, *SHARED, *ALGORITHM} - {"kernels"},
+    "cli": {"plotting", "storage", "distributed", *MODEL, *SHARED, *ALGORITHM} - {"kernels"},
 }  # fmt: skip
 EXCEPTIONS = {("network", "storage")}  # Network.save and Network.load, imported when they are called
 OUTSIDE_OF_KERNELS = {"numpy", "numba", "llvmlite"}

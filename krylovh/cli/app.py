@@ -117,11 +117,14 @@ def spectrum(
         raise typer.BadParameter(f"must be between 0 and 1, got {tol}", param_hint="'--tol'")
     _writable(output, force=force)
     with failing_as(BAD_INPUT, debug=debug):
-        from krylovh import Objective, load_data, load_network
+        from krylovh import load_data, load_network
+        from krylovh.distributed import is_first, is_launched, spread_over_ranks
 
+        if exact and is_launched():
+            raise Failure(USAGE, "--exact needs all samples in one process, and cannot run under mpiexec")
         network, (X, y, sample_weight) = load_network(net), load_data(data)
-        objective = Objective(
-            network, X, y, loss=loss, reduction=reduction,  # type: ignore[arg-type]  # checked by Objective
+        objective = spread_over_ranks(
+            network, X, y, loss=loss, reduction=reduction,
             l2=l2 if l2_on == "all" else l2 * network.weight_mask(),
             sample_weight=sample_weight, dtype=dtype, threads=threads,
         )  # fmt: skip
@@ -133,7 +136,7 @@ def spectrum(
             _fits_in_memory(n)
     settings = Settings(num_largest, num_smallest, num_probes, num_steps, num_trace_products, tol, rng, exact)
     results, interrupted = _compute_and_save(objective, settings, output, json, debug, mode="w")
-    if not json:
+    if not json and is_first():
         typer.echo(f"\nwrote {output}")
     _finish(results, interrupted)
 
@@ -177,12 +180,15 @@ def _compute_and_save(
 ) -> "tuple[Results, bool]":
     from krylovh import ResultStore
     from krylovh.cli.run import progress_bars, run_spectrum
+    from krylovh.distributed import is_first, on_first
 
-    with failing_as(BAD_INPUT, debug=debug), progress_bars(sys.stderr.isatty() and not json) as bar:
+    with failing_as(BAD_INPUT, debug=debug), progress_bars(sys.stderr.isatty() and not json and is_first()) as bar:
         results, interrupted = run_spectrum(objective, settings, bar)
     with failing_as(STORAGE, debug=debug):
-        ResultStore(output, mode).save_all(results, objective=objective, dimensions={"exact": ("eigenvalue",)})
-    _print(results, json)
+        store, dimensions = ResultStore(output, mode), {"exact": ("eigenvalue",)}
+        on_first(objective, lambda: store.save_all(results, objective=objective, dimensions=dimensions))
+    if is_first():
+        _print(results, json)
     return results, interrupted
 
 
@@ -255,7 +261,10 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments, prog_name="krylovh")
     except Failure as failure:
-        complain(failure.message)
+        from krylovh.distributed.job import leaving
+
+        if leaving(failure.code, failure.message):  # of several ranks one says so
+            complain(failure.message)
         raise SystemExit(failure.code) from None
     except KeyboardInterrupt:
         complain("interrupted")

@@ -80,7 +80,7 @@ def check_operator(
         raise ValueError(f"num_vectors must be at least 2, got {num_vectors}")
     if not margin > 0:
         raise ValueError(f"margin must be positive, got {margin}")
-    n, seed = int(operator.shape[0]), resolve_seed(rng)
+    n, seed = int(operator.shape[0]), resolve_seed(rng, A)
     dtype = np.dtype(operator.dtype if operator.dtype is not None else np.float64)
     single = dtype in (np.dtype(np.float16), np.dtype(np.float32))
     working = np.dtype(np.float32) if single else np.dtype(np.float64)

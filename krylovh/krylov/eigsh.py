@@ -157,7 +157,7 @@ def eigsh(
     name = str(which) if interval is None else f"[{interval[0]:g}, {interval[1]:g}]"
     capacity = _basis_size(ncv, k, n, name, block)
     storage = _storage(basis_path, memory_limit)
-    request, seed = Request(k, name, float(tol)), resolve_seed(rng)
+    request, seed = Request(k, name, float(tol)), resolve_seed(rng, A)
     with reporting(progress, "eigsh") as report, one_blas_thread(8 * n):
         if interval is not None:
             return filtered_stages(operator, request, seed, report, interval, max_restarts, verify, deflated, storage)

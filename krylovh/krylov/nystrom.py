@@ -80,7 +80,7 @@ class NystromPreconditioner(SpectralPreconditioner):
             raise ValueError(f"shift must be positive and finite, got {shift}")
         rank = whole_number("rank", rank, 1, n)
         block_size = whole_number("block_size", block_size, 1)
-        self.seed = resolve_seed(rng)
+        self.seed = resolve_seed(rng, A)
         key = np.random.SeedSequence(self.seed, spawn_key=(zlib.crc32(b"nystrom"),))
         random = np.random.Generator(np.random.Philox(key)).standard_normal((n, rank))
         W = np.linalg.qr(random)[0]

@@ -110,7 +110,7 @@ def refine_eigenpairs(
     if not 0 <= tol < 1:
         raise ValueError(f"tol must be in [0, 1), got {tol}")
     steps = whole_number("max_steps", max_steps, 0)
-    seed = resolve_seed(rng)
+    seed = resolve_seed(rng, A)
     refinement = _Refinement(operator, cheap, random_stream(seed, "refinement"))
     stopped = None
     if X.shape[1]:

@@ -6,6 +6,7 @@ exceeded, and NaN or infinity cannot enter a basis unseen.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from krylovh.blas import blas_threads_of_caller
 
 Array = NDArray[np.float64]
 
-__all__ = ["BudgetSpent", "NonFiniteProduct", "SymmetricOperator", "resolve_seed"]
+__all__ = ["BudgetSpent", "NonFiniteProduct", "SymmetricOperator", "agreement_of", "resolve_seed"]
 
 
 class BudgetSpent(Exception):
@@ -60,6 +61,7 @@ class SymmetricOperator:
         #: products that are kept back from the budget for a closing computation
         self.reserved = 0
         self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        self._agree = agreement_of(A)
 
     @property
     def eps(self) -> float:
@@ -71,6 +73,11 @@ class SymmetricOperator:
         """Products left in the budget."""
         return np.inf if self.max_products is None else self.max_products - self.num_products - self.reserved
 
+    @property
+    def time_is_up(self) -> bool:
+        """Whether ``max_seconds`` are over: on the first of all processes that share the operator."""
+        return self._deadline is not None and bool(self._agree(time.monotonic() > self._deadline))
+
     def release(self) -> None:
         """Stop the clock and free what is reserved: from here on results are only being closed."""
         self.reserved = 0
@@ -79,7 +86,7 @@ class SymmetricOperator:
     def __call__(self, V: Array) -> Array:
         """Return ``A V`` in float64 for ``V`` of shape (n,) or (n, k); a block counts as k products."""
         count = 1 if V.ndim == 1 else V.shape[1]
-        if count > self.remaining or (self._deadline is not None and time.monotonic() > self._deadline):
+        if count > self.remaining or self.time_is_up:
             raise BudgetSpent
         # a copy: an operator may scribble on what it gets
         argument: NDArray[Any] = np.array(V, dtype=self.dtype, order="F")
@@ -117,8 +124,33 @@ def _has_block_product(operator: LinearOperator) -> bool:
     return getattr(operator, "_CustomLinearOperator__matmat_impl", True) is not None
 
 
-def resolve_seed(rng: int | np.random.Generator | None) -> int:
+def agreement_of(A: Any) -> Callable[[Any], Any]:
+    """Return what lets processes that share an operator decide alike: its method ``agree``, or one of its parts'.
+
+    ``agree(value)`` returns the value of the first of them.  An operator without it is not shared: the value stands.
+
+    Examples
+    --------
+    >>> agreement_of(np.eye(2))(3)
+    3
+    """
+    agree: Callable[[Any], Any] | None = getattr(A, "agree", None)
+    if agree is not None:
+        return agree
+    parts = [*getattr(A, "args", ()), getattr(A, "A", None)]  # of what SciPy combines, and of an inverse
+    shared = [part for part in parts if isinstance(part, LinearOperator)]
+    found = [agreement_of(part) for part in shared]
+    return next((agree for agree in found if agree is not _stands), _stands)
+
+
+def _stands(value: Any) -> Any:
+    return value
+
+
+def resolve_seed(rng: int | np.random.Generator | None, A: Any = None) -> int:
     """Return the seed that a result records: the given one, one drawn from a generator, or a fresh one.
+
+    Processes that share the operator ``A`` all get that of the first.
 
     Examples
     --------
@@ -126,9 +158,9 @@ def resolve_seed(rng: int | np.random.Generator | None) -> int:
     7
     """
     if rng is None:
-        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))
+        return int(agreement_of(A)(int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))))
     if isinstance(rng, np.random.Generator):
-        return int(rng.integers(2**63))
+        return int(agreement_of(A)(int(rng.integers(2**63))))
     if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool) and rng >= 0:
-        return int(rng)
+        return int(agreement_of(A)(int(rng)))
     raise ValueError(f"rng must be a non-negative integer, a numpy.random.Generator or None, got {rng!r}")

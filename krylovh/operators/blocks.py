@@ -4,7 +4,7 @@ The vectors move only the weights that the columns touch, so nothing changes bef
 the gradients of the rows' weights are wanted, so the backward pass stops at the lowest of their layers.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from krylovh.operators.curvature import CurvatureOperator
 
 Array = NDArray[Any]
+T = TypeVar("T")
 Positions = NDArray[np.intp]
 
 __all__ = ["BlockOperator", "parameters_of_layer", "positions", "tables_of_block"]
@@ -90,6 +91,10 @@ class BlockOperator(LinearOperator):  # type: ignore[misc]
     def num_products(self) -> int:
         """Applications of the whole operator and of its blocks so far."""
         return self.operator.num_products
+
+    def agree(self, value: T) -> T:
+        """Return what :meth:`krylovh.Objective.agree` makes of a value."""
+        return self.operator.agree(value)
 
     def _matvec(self, v: Array) -> Array:
         return self._matmat(np.asarray(v).reshape(-1, 1))[:, 0]

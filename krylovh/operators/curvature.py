@@ -6,7 +6,7 @@ together (``_matmat``), which is cheaper than its vectors one by one.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from krylovh.operators.blocks import BlockOperator
 
 Array = NDArray[Any]
+T = TypeVar("T")
 
 __all__ = ["CurvatureOperator", "DampedOperator", "GaussNewtonOperator", "HessianOperator", "ResidualOperator"]
 
@@ -38,7 +39,12 @@ class CurvatureOperator(RealSymmetricOperator):
             raise ValueError(f"accumulation must be {objective.dtype} or float64, got {accumulation}")
         self.objective = objective
         self._passes = Passes(objective, gauss_newton=self._gauss_newton, float64_sums=accumulation == np.float64)
-        self._l2 = (objective.l2 if self._has_ridge else np.empty(0)).astype(objective.dtype)
+        has_ridge = self._has_ridge and objective.adds_ridge
+        self._l2 = (objective.l2 if has_ridge else np.empty(0)).astype(objective.dtype)
+
+    def agree(self, value: T) -> T:
+        """Return what :meth:`krylovh.Objective.agree` makes of a value."""
+        return self.objective.agree(value)
 
     def damped(self, damping: float) -> "DampedOperator":
         """Return ``A + damping * I``.
@@ -109,13 +115,18 @@ class CurvatureOperator(RealSymmetricOperator):
             raise ValueError(f"V must have shape ({self.shape[0]}, k), got {V.shape}")
         if V.dtype.kind not in "fiub":
             raise TypeError(f"vectors must be real numbers, got dtype {V.dtype}")
-        rows = self._rows(V)
-        values, block = np.empty(len(rows)), self._passes.block
-        for start in range(0, len(rows), block):
-            part = rows[start : start + block]
-            values[start : start + block] = self._passes.quadratic_forms(part, self._output_curvature)
-        if self._l2.size:
-            values += np.einsum("kp,p,kp->k", rows, np.broadcast_to(self._l2, rows.shape[1:]), rows, dtype=np.float64)
+        rows, block = self._rows(V), self._passes.block
+
+        def over_own_samples(values: Array) -> None:
+            for start in range(0, len(rows), block):
+                part = rows[start : start + block]
+                values[start : start + block] = self._passes.quadratic_forms(part, self._output_curvature)
+            if self._l2.size:
+                l2 = np.broadcast_to(self._l2, rows.shape[1:])
+                values += np.einsum("kp,p,kp->k", rows, l2, rows, dtype=np.float64)
+
+        values = np.empty(len(rows))
+        self.objective.sum_over_ranks(values, over_own_samples)
         self._count(len(rows))
         return values
 
@@ -138,9 +149,13 @@ class CurvatureOperator(RealSymmetricOperator):
     def _apply(self, rows: Array, out: Array, tables: Tables | None = None) -> None:
         """Write the products with the rows (k, P) to ``out``."""
         block = self._passes.block
-        for start in range(0, len(rows), block):
-            part = slice(start, start + block)
-            self._passes.multiply(rows[part], out[part], self._output_curvature, self._l2, tables)
+
+        def over_own_samples(out: Array) -> None:
+            for start in range(0, len(rows), block):
+                part = slice(start, start + block)
+                self._passes.multiply(rows[part], out[part], self._output_curvature, self._l2, tables)
+
+        self.objective.sum_over_ranks(out, over_own_samples)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.objective!r}>"
@@ -249,6 +264,10 @@ class DampedOperator(LinearOperator):  # type: ignore[misc]
     def num_products(self) -> int:
         """Applications of the underlying operator so far."""
         return self.operator.num_products
+
+    def agree(self, value: T) -> T:
+        """Return what the underlying operator's objective makes of a value; see :meth:`krylovh.Objective.agree`."""
+        return self.operator.agree(value)
 
     def quadratic_form(self, V: ArrayLike) -> NDArray[np.float64]:
         """Return ``v' (A + damping I) v`` for each column of ``V``; see :meth:`CurvatureOperator.quadratic_form`."""

@@ -15,7 +15,7 @@ relative to |H d| some 4e-11 and 5e-13 in float64, 2e-5 and 5e-6 in float32, for
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,7 @@ from krylovh.objective import Objective
 from krylovh.operators.real_symmetric import RealSymmetricOperator
 
 Array = NDArray[np.float64]
+T = TypeVar("T")
 Difference = Callable[[float], Array]  # t -> g(t) - g(-t)
 
 # order -> weights of the differences with steps h, 2h, ...
@@ -98,9 +99,13 @@ class FiniteDifferenceOperator(RealSymmetricOperator):
         self.objective = objective
         self.order = order
         self.step = None if step is None else float(step)
-        self.seed = rng if isinstance(rng, int) else int(np.random.default_rng(rng).integers(2**63))
+        self.seed = objective.agree(rng if isinstance(rng, int) else int(np.random.default_rng(rng).integers(2**63)))
         self._theta = objective.network_arguments[2].astype(np.float64)
         self._num_gradients = 0
+
+    def agree(self, value: T) -> T:
+        """Return what :meth:`krylovh.Objective.agree` makes of a value."""
+        return self.objective.agree(value)
 
     @property
     def num_gradients(self) -> int:

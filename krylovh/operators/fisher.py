@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from scipy.special import expit, ndtr, ndtri, softmax
+from scipy.special import expit, ndtr, ndtri, pdtr, pdtrik, softmax
 
 import krylovh.kernels as kernels
 from krylovh.checks import whole_number
@@ -121,7 +121,7 @@ class MonteCarloFisherOperator(CurvatureOperator):
     ) -> None:
         super().__init__(objective, accumulation=accumulation)
         self.samples = whole_number("samples", samples, 1)
-        self.seed = rng if isinstance(rng, int) else int(np.random.default_rng(rng).integers(2**63))
+        self.seed = objective.agree(rng if isinstance(rng, int) else int(np.random.default_rng(rng).integers(2**63)))
         self._gradients: Array | None = None
         self._drawing = threading.Lock()
 
@@ -137,9 +137,11 @@ class MonteCarloFisherOperator(CurvatureOperator):
     def _draw(self) -> Array:
         """Return gradients with respect to the outputs' pre-activations at drawn targets, (N, samples, C)."""
         objective = self.objective
-        generator = np.random.default_rng(self.seed)
-        gradients = np.empty((objective.num_samples, self.samples, objective.net.widths[-1]), self.dtype)
-        for chunk in objective.chunks():
+        C, bits = objective.net.widths[-1], np.random.PCG64(self.seed)
+        elsewhere = objective.first_own_sample * self.samples * numbers_per_draw(objective.loss, C)
+        generator = np.random.Generator(bits.advance(elsewhere))  # past the draws of samples before the own
+        gradients = np.empty((objective.num_own_samples, self.samples, C), self.dtype)
+        for chunk in objective.own_chunks():
             z, s1 = (output_layer(objective, kept, chunk) for kept in chunk.linearization[:2])
             drawn = drawn_gradients(
                 objective.loss, z.astype(np.float64), self.samples, objective.targets.delta, generator
@@ -160,7 +162,7 @@ def drawn_gradients(
 ) -> NDArray[np.float64]:
     """Return dl/dz at ``samples`` targets drawn for each row of outputs ``z`` (rows, C): shape (rows, samples, C).
 
-    Every row takes its random numbers in turn, so the draws do not depend on how rows are batched.
+    Every row takes as many uniform numbers as any other, in turn, so the draws do not depend on how rows are batched.
     """
     shape = (len(z), samples, z.shape[1])
     if loss == "softmax_cross_entropy":
@@ -173,10 +175,28 @@ def drawn_gradients(
         return np.asarray(p - (generator.random(shape) < p))
     if loss == "poisson":
         rate = np.broadcast_to(np.exp(z)[:, None], shape)
-        return np.asarray(rate - generator.poisson(rate))
+        return np.asarray(rate - poisson_quantile(generator.random(shape), rate))
     if loss == "huber":
         return drawn_huber_slopes(delta, shape, generator)
-    return generator.standard_normal(shape)
+    return np.asarray(ndtri(np.maximum(generator.random(shape), 2.0**-54)))
+
+
+def numbers_per_draw(loss: str, num_outputs: int) -> int:
+    """Return how many uniform numbers :func:`drawn_gradients` takes for one draw of one row."""
+    return {"softmax_cross_entropy": 1, "huber": 2 * num_outputs}.get(loss, num_outputs)
+
+
+def poisson_quantile(u: NDArray[np.float64], rate: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the least count whose cumulative probability is at least ``u``.
+
+    Examples
+    --------
+    >>> poisson_quantile(np.array([0.0, 0.3, 0.4, 0.9]), np.ones(4))
+    array([0., 0., 1., 2.])
+    """
+    count = np.ceil(pdtrik(u, rate))
+    before = np.maximum(count - 1, 0)
+    return np.asarray(np.where(pdtr(before, rate) >= u, before, count))
 
 
 def drawn_huber_slopes(delta: float, shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[np.float64]:

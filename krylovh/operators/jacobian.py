@@ -42,6 +42,8 @@ class JacobianOperator(LinearOperator):  # type: ignore[misc]
         self.objective = objective
         num_outputs = objective.net.widths[-1]
         super().__init__(objective.dtype, (objective.num_samples * num_outputs, objective.num_parameters))
+        first = objective.first_own_sample
+        self._own_rows = slice(first * num_outputs, (first + objective.num_own_samples) * num_outputs)
         self._passes = Passes(objective, gauss_newton=True)
         self._lock = threading.Lock()
         self._num_products = 0
@@ -79,11 +81,25 @@ class JacobianOperator(LinearOperator):  # type: ignore[misc]
 
     def _forward(self, V: Array) -> Array:
         rows = np.require(V.T, self.dtype, ["C", "A", "W"])
-        return self._passes.jacobian(rows).transpose(0, 2, 1).reshape(self.shape[0], len(rows))
+        outputs = np.zeros((self.shape[0], len(rows)), self.dtype)
+
+        def of_own_samples(outputs: Array) -> None:
+            outputs[self._own_rows] = self._passes.jacobian(rows).transpose(0, 2, 1).reshape(-1, len(rows))
+
+        self.objective.sum_over_ranks(outputs, of_own_samples)
+        return outputs
 
     def _backward(self, U: Array) -> Array:
-        by_sample = U.reshape(self.objective.num_samples, -1, U.shape[1]).transpose(0, 2, 1)  # (N, k, C)
-        return self._passes.jacobian_transposed(np.require(by_sample, self.dtype, ["C", "A", "W"])).T
+        objective, k = self.objective, U.shape[1]
+        by_sample = U[self._own_rows].reshape(objective.num_own_samples, objective.net.widths[-1], k).transpose(0, 2, 1)
+        aligned = np.require(by_sample, self.dtype, ["C", "A", "W"])  # (N, k, C)
+        out = np.empty((k, self.shape[1]), self.dtype)
+
+        def over_own_samples(out: Array) -> None:
+            out[:] = self._passes.jacobian_transposed(aligned)
+
+        objective.sum_over_ranks(out, over_own_samples)
+        return out.T
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_lock": None}

@@ -13,8 +13,7 @@ Blocks that couple two layers are zero.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +27,7 @@ from krylovh.operators.samples import tiles
 
 Array = NDArray[np.float64]
 Factors = Literal["exact", "empirical"]
+T = TypeVar("T")
 
 __all__ = ["InverseKFACOperator", "KFACOperator", "KroneckerBlock"]
 
@@ -82,18 +82,40 @@ class KFACOperator(RealSymmetricOperator):
         super().__init__(np.float64, objective.num_parameters)
         self.objective = objective
         self.factors = factors
+        self._blocks: tuple[KroneckerBlock, ...] | None = None
 
-    @cached_property
+    def agree(self, value: T) -> T:
+        """Return what :meth:`krylovh.Objective.agree` makes of a value."""
+        return self.objective.agree(value)
+
+    @property
     def blocks(self) -> tuple[KroneckerBlock, ...]:
         """Factors of all layers that have parameters."""
+        if self._blocks is None:
+            self._blocks = self._made()
+        return self._blocks
+
+    def _made(self) -> tuple[KroneckerBlock, ...]:
         net = self.objective.net
         layout = [(l, positions_of_layer(net, l)) for l in range(1, net.depth + 1)]
         layout = [(l, positions) for l, positions in layout if positions.size]
-        A = [np.zeros((positions.shape[1],) * 2) for _, positions in layout]
-        B = [np.zeros((positions.shape[0],) * 2) for _, positions in layout]
-        weight = 0.0
-        directions = net.widths[-1] if self.factors == "exact" else 1
-        for samples in tiles(self.objective, directions):
+        orders = [order for _, positions in layout for order in positions.shape[::-1]]  # of A and B, layer by layer
+        sums = np.zeros(sum(order * order for order in orders) + 1)  # and the weight of the samples
+        *factors, weight = np.split(sums, np.cumsum([order * order for order in orders]))
+        factors = [factor.reshape(order, order) for factor, order in zip(factors, orders, strict=True)]
+        A, B = factors[::2], factors[1::2]
+        self.objective.sum_over_ranks(sums, lambda sums: self._add_up(layout, A, B, weight))
+        return tuple(
+            KroneckerBlock(l, symmetrized(a / weight[0]), symmetrized(b / self.objective.total), positions)
+            for (l, positions), a, b in zip(layout, A, B, strict=True)
+        )
+
+    def _add_up(
+        self, layout: list[tuple[int, NDArray[np.intp]]], A: list[Array], B: list[Array], weight: Array
+    ) -> None:
+        """Add the own samples' factors and weights."""
+        directions = self.objective.net.widths[-1] if self.factors == "exact" else 1
+        for samples in tiles(self.objective, directions, own=True):
             weight += samples.weights.sum()
             if self.factors == "exact":
                 derivatives = samples.backward(samples.curvature_root(), {}, lowest=1)
@@ -101,15 +123,11 @@ class KFACOperator(RealSymmetricOperator):
                 inputs = samples.inputs(l)
                 A[i] += inputs.T @ (samples.weights[:, None] * inputs)
                 if self.factors == "exact":
-                    G = (samples.slope[l][:, None, :] * derivatives[l]).reshape(-1, net.widths[l])
+                    G = (samples.slope[l][:, None, :] * derivatives[l]).reshape(-1, len(B[i]))
                 else:  # g holds w_n, and w_n is wanted in the outer product
                     root = np.sqrt(samples.weights)[:, None]
                     G = np.divide(samples.g[l], root, out=np.zeros_like(samples.g[l]), where=root > 0)
                 B[i] += G.T @ G
-        return tuple(
-            KroneckerBlock(l, symmetrized(a / weight), symmetrized(b / self.objective.total), positions)
-            for (l, positions), a, b in zip(layout, A, B, strict=True)
-        )
 
     def damped(self, damping: float) -> DampedOperator:
         """Return ``K + damping * I``."""

@@ -78,7 +78,7 @@ class Passes:
         l2: Array,
         tables: Tables | None = None,
     ) -> None:
-        """Write ``(1/total) sum_n ... + l2 * V`` to ``out``; both are (k, P)."""
+        """Write ``(1/total) sum_n ... + l2 * V`` to ``out``, both (k, P), with the sum over the own samples."""
         objective = self.objective
         if not self.float64_sums:
             self._run(kernels.HESSIAN, V, out, self._nothing, curvature, objective.total, l2, tables)
@@ -97,11 +97,11 @@ class Passes:
         return np.asarray(values / self.objective.total)
 
     def jacobian(self, V: Array) -> Array:
-        """Return ``J v`` for the k rows of V (k, P), shape (N, k, C)."""
+        """Return ``J v`` for the k rows of V (k, P) and the own samples, shape (N, k, C)."""
         objective, k = self.objective, len(V)
-        u = np.empty(objective.num_samples * k * objective.net.widths[-1], objective.dtype)
+        u = np.empty(objective.num_own_samples * k * objective.net.widths[-1], objective.dtype)
         self._run(kernels.JACOBIAN, V, np.empty((k, 0), V.dtype), u, _of_the_loss, 1.0, self._nothing)
-        return u.reshape(objective.num_samples, k, -1)
+        return u.reshape(objective.num_own_samples, k, objective.net.widths[-1])
 
     def jacobian_transposed(self, U: Array) -> Array:
         """Return ``J' u`` for U (N, k, C), shape (k, P)."""
@@ -131,13 +131,13 @@ class Passes:
         packed, twin = (work.packed, work.twin) if k > 1 else (V[0], V[0])
         outputs = objective.net.widths[-1]
         writes = task in (kernels.HESSIAN, kernels.TRANSPOSED)
-        for chunk in objective.chunks():
+        for chunk in objective.own_chunks():
             x, rows = objective.data_of(chunk)
             code, q, scale = curvature(chunk)
             step = rows if sums is None else spread.lanes * spread.tile * SEGMENT_TILES
             for begin in range(0, rows, step):
                 end = min(rows, begin + step)
-                is_first, is_last = chunk.start + begin == 0, chunk.start + end == objective.num_samples
+                is_first, is_last = chunk.start + begin == 0, chunk.start + end == objective.num_own_samples
                 with parallel_region(spread.lanes, threaded_blas=spread.threaded_blas) as parallel:
                     kernels.product(
                         parallel, spread.lanes, spread.tile, tables.layers,
@@ -149,6 +149,8 @@ class Passes:
                     )  # fmt: skip
                 if sums is not None:
                     sums += out
+        if writes and objective.num_own_samples == 0:
+            out[:] = l2 * V if l2.size else 0.0
         values: NDArray[np.float64] = work.values.sum(axis=0) if task == kernels.QUADRATIC else work.values
         with self._lock:
             self._idle.setdefault(k, []).append(work)

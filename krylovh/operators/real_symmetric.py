@@ -1,13 +1,14 @@
 """What SciPy asks of a real symmetric matrix that is seen through products with blocks of vectors."""
 
 import threading
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
 Array = NDArray[Any]
+T = TypeVar("T")
 
 __all__ = ["RealSymmetricOperator"]
 
@@ -24,6 +25,10 @@ class RealSymmetricOperator(LinearOperator):  # type: ignore[misc]
     def num_products(self) -> int:
         """Applications to one vector so far; a block of k counts k, and so do k quadratic forms."""
         return self._num_products
+
+    def agree(self, value: T) -> T:
+        """Return a value that all processes take alike which share the operator; the value itself of one alone."""
+        return value
 
     def _count(self, products: int) -> None:
         with self._lock:

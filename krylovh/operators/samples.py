@@ -117,10 +117,13 @@ class Samples:
         return found
 
 
-def tiles(objective: Objective, directions: int) -> Iterator[Samples]:
-    """Go through all samples, as many at a time as ``directions`` vectors for each of them allow."""
+def tiles(objective: Objective, directions: int, *, own: bool = False) -> Iterator[Samples]:
+    """Go through all samples, as many at a time as ``directions`` vectors for each of them allow.
+
+    With ``own``, through those of this process, for sums that are made by :meth:`krylovh.Objective.sum_over_ranks`.
+    """
     rows = max(1, TILE_BYTES // (8 * directions * max(objective.net.widths)))
-    for chunk in objective.chunks():
+    for chunk in objective.own_chunks() if own else objective.chunks():
         for first in range(0, chunk.num_rows, rows):
             yield Samples(objective, chunk, slice(first, min(first + rows, chunk.num_rows)))
 

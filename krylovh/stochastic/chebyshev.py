@@ -119,7 +119,7 @@ def kernel_polynomial_density(
     if max_products is not None:
         whole_number("max_products", max_products, 0)
     interval = None if bounds is None else _checked(bounds)
-    seed = resolve_seed(rng)
+    seed = resolve_seed(rng, A)
 
     exponent = binary_exponent(np.array(interval)) if interval is not None else 0
     moments = np.empty((0, 2 * num_steps + 1))

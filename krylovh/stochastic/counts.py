@@ -240,7 +240,7 @@ def condition_number(
     >>> round(estimate.value, 6), str(estimate.status)
     (8.0, 'converged')
     """
-    seed = resolve_seed(rng)
+    seed = resolve_seed(rng, A)
     stream = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(zlib.crc32(b"condition number"),)))
     budget = {"max_products": max_products, "max_seconds": max_seconds}
     n = int(A.shape[0])

@@ -139,7 +139,7 @@ def spectral_density(
     if keeps_basis:
         group = max(1, min(group, BASIS_BYTES // (operator.dtype.itemsize * n * num_steps)))
     group = -(-probes // max(1, -(-probes // group))) or 1  # groups of equal size
-    seed = resolve_seed(rng)
+    seed = resolve_seed(rng, A)
 
     nodes, weights = np.full((2, probes, num_steps), np.nan)
     exact = np.zeros(probes, dtype=bool)

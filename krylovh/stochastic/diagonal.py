@@ -109,7 +109,7 @@ def diagonal(
     target = Target.of(rtol, atol)
     budget = checked_budget(num_products, target, _LEAST[method])
     block_size = checked_block_size(block_size)
-    operator, seed = SymmetricOperator(A, max_products=budget, max_seconds=max_seconds), resolve_seed(rng)
+    operator, seed = SymmetricOperator(A, max_products=budget, max_seconds=max_seconds), resolve_seed(rng, A)
     n = operator.n
     level = 0.975 if not simultaneous else 1 - 0.025 / max(n, 1)
     estimator = (_Bekas if method == "bekas" else _XDiag)(operator, seed, block_size, level)

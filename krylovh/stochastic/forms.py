@@ -1,6 +1,5 @@
 """Quadratic forms ``v'Av``, from an operator that knows them without a product or by way of one."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +34,7 @@ class QuadraticForms(SymmetricOperator):
         return values, self.eps * magnitudes
 
     def _ask(self, quadratic_form: Callable[[Any], Any], V: Array) -> Array:
-        if V.shape[1] > self.remaining or (self._deadline is not None and time.monotonic() > self._deadline):
+        if V.shape[1] > self.remaining or self.time_is_up:
             raise BudgetSpent
         values = np.array(quadratic_form(np.array(V, dtype=self.dtype, order="F")))
         self.num_products += V.shape[1]

@@ -86,7 +86,7 @@ def inverse_diagonal(
         max_products = whole_number("max_products", max_products, 0)
     chosen = None if index is None else _checked_index(index, n)
     total = whole_number("num_probes", num_probes, 2) if chosen is None else chosen.size
-    seed = resolve_seed(rng) if chosen is None else 0
+    seed = resolve_seed(rng, A) if chosen is None else 0
     samples: list[Array] = []
     done, used, status = 0, 0, Status.CONVERGED
     with reporting(progress, "inverse_diagonal") as report:

@@ -208,7 +208,7 @@ def estimate_by_quadrature(
         if num_probes is not None:
             raise ValueError(f"num_probes and num_products must not both be given, got {num_probes} and {num_products}")
     operator = SymmetricOperator(A, max_products=num_products, max_seconds=max_seconds)
-    n, seed = operator.n, resolve_seed(rng)
+    n, seed = operator.n, resolve_seed(rng, A)
     if n == 0:
         raise ValueError("A must have at least one row, got shape (0, 0)")
     fixed = num_steps is not None

@@ -257,7 +257,7 @@ def _estimate(
     target = Target.of(rtol, atol)
     budget = checked_budget(num_products, target, quantity.least)
     size = checked_block_size(block_size)
-    operator, seed = SymmetricOperator(A, max_products=budget, max_seconds=max_seconds), resolve_seed(rng)
+    operator, seed = SymmetricOperator(A, max_products=budget, max_seconds=max_seconds), resolve_seed(rng, A)
     n, keeps = operator.n, quantity is _SQUARED_DIAGONAL
     batch = _Batch(operator, seed, keeps)
     found = None

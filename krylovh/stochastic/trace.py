@@ -127,7 +127,7 @@ def trace(
     budget = checked_budget(num_products, target, LEAST[method])
     block_size = checked_block_size(block_size)
     forms = QuadraticForms(A, max_products=budget, max_seconds=max_seconds)
-    seed = resolve_seed(rng)
+    seed = resolve_seed(rng, A)
     estimator: Hutchinson | HutchPlusPlus | XTrace
     if method == "hutchinson":
         estimator = Hutchinson(forms, seed, distribution, block_size)

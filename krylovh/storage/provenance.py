@@ -76,13 +76,20 @@ def provenance_of(objective: Any) -> Facts:
         "dtype": str(objective.dtype),
         "widths": tuple(int(width) for width in objective.net.widths),
         "activations": ", ".join(objective.net.activations),
-        "num_samples": int(objective.X.shape[0]),
         "network_digest": network_digest(objective.net),
-        "data_digest": data_digest(objective.X, objective.y, objective.sample_weight),
+        **_samples_of(objective),
     }
     if objective.threads is not None:
         facts["threads"] = int(objective.threads)
     return facts
+
+
+def _samples_of(objective: Any) -> Facts:
+    known = getattr(objective, "facts_of_samples", None)  # of an objective whose samples are not in one place
+    if known is not None:
+        return dict(known())
+    digest = data_digest(objective.X, objective.y, objective.sample_weight)
+    return {"num_samples": int(objective.X.shape[0]), "data_digest": digest}
 
 
 def network_digest(net: Any) -> str:

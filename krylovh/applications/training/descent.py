@@ -79,6 +79,7 @@ class Descent:
         self._callback = callback
         self._report = report
         self._start = time.monotonic()
+        self._agree = objective.agree
         self._operators: list[Any] = []  # those that are counting
         self._counted = 0
         self.num_gradients = 0
@@ -119,7 +120,7 @@ class Descent:
     @property
     def time_is_up(self) -> bool:
         """Whether ``max_seconds`` are over."""
-        return self.limits.max_seconds is not None and self.seconds >= self.limits.max_seconds
+        return self.limits.max_seconds is not None and self._agree(self.seconds >= self.limits.max_seconds)
 
     def count(self, operator: Any) -> Any:
         """Count the products of an operator from now on, and return it; those of earlier operators are settled."""

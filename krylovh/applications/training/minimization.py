@@ -130,7 +130,7 @@ def minimize(
         None if max_products is None else whole_number("max_products", max_products, 0),
         None if max_seconds is None else _nonnegative("max_seconds", max_seconds),
     )
-    generator = np.random.default_rng(rng)
+    generator = np.random.default_rng(objective.agree(np.random.SeedSequence().entropy) if rng is None else rng)
     preconditioning = Preconditioning(PRECONDITIONERS[method] if preconditioner is None else preconditioner, generator)
     curvature = Curvature(
         objective,
