@@ -107,6 +107,10 @@ _HOME = {
     "Prediction": "results",
     "compare_models": "applications.laplace",
     "ResultStore": "storage",
+    "Checkpoint": "storage",
+    "CheckpointMismatchError": "storage",
+    "CheckpointWarning": "storage",
+    "resume": "resumption",
     "load_network": "storage",
     "load_data": "storage",
 }
@@ -115,6 +119,9 @@ __all__ = [
     "ApproximationReport",
     "BlockSolveResult",
     "ChebyshevDensity",
+    "Checkpoint",
+    "CheckpointMismatchError",
+    "CheckpointWarning",
     "DiagonalEstimate",
     "DiagonalPreconditioner",
     "EigenResult",
@@ -204,6 +211,7 @@ __all__ = [
     "participation_ratio",
     "prune",
     "refine_eigenpairs",
+    "resume",
     "retrain",
     "scipy_functions",
     "shifted_cg",
@@ -295,6 +303,7 @@ if TYPE_CHECKING:
         TrainingResult,
         Tridiagonalization,
     )
+    from krylovh.resumption import resume
     from krylovh.stochastic import (
         NonPositiveSpectrumError,
         condition_number,
@@ -311,7 +320,14 @@ if TYPE_CHECKING:
         trace,
         trace_function,
     )
-    from krylovh.storage import ResultStore, load_data, load_network
+    from krylovh.storage import (
+        Checkpoint,
+        CheckpointMismatchError,
+        CheckpointWarning,
+        ResultStore,
+        load_data,
+        load_network,
+    )
 
 
 def __getattr__(name: str) -> Any:

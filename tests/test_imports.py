@@ -17,7 +17,7 @@ MODEL = [
     "kernels", "threads", "sources", "memory", "stream", "regularization", "targets", "data",
     "network", "objective", "operators", "exact",
 ]  # fmt: skip
-SHARED = ["checks", "blas", "progress"]
+SHARED = ["checks", "blas", "progress", "recording"]
 ALGORITHM = ["results", "krylov", "stochastic"]
 
 # part -> the parts of the library it may import besides itself
@@ -37,19 +37,22 @@ ALLOWED = {
                   "network"},
     "operators": {"kernels", "checks", "threads", "memory", "network", "objective"},
     "progress": set(),
-    "exact": {"kernels", "checks", "blas", "threads", "network", "objective", "operators", "progress"},
+    "recording": set(),
+    "exact": {"kernels", "checks", "blas", "threads", "network", "objective", "operators", "progress", "recording"},
     "results": set(),
-    "krylov": {"progress", "results", "blas", "checks"},
-    "stochastic": {"progress", "results", "krylov", "blas", "checks"},
+    "krylov": {"progress", "recording", "results", "blas", "checks"},
+    "stochastic": {"progress", "recording", "results", "krylov", "blas", "checks"},
     "scipy_compat": {"results", "krylov"},
     "approximations": {"checks", "progress", "objective", "operators", "exact", "krylov", "stochastic"},
     "applications": {"checks", "progress", "threads", "network", "objective", "operators", "exact", "results", "krylov",
-                     "stochastic", "regularization", "memory", "data", "blas"},
+                     "stochastic", "regularization", "memory", "data", "blas", "recording"},
     "storage": {"results", "network", "objective"},
+    "resumption": {"storage"},
     "plotting": {"results"},
     "cli": {"plotting", "storage", *MODEL, *SHARED, *ALGORITHM} - {"kernels"},
 }  # fmt: skip
-EXCEPTIONS = {("network", "storage")}  # Network.save and Network.load, imported when they are called
+# imported when they are needed: by Network.save and Network.load, and by a run with a checkpoint
+EXCEPTIONS = {("network", "storage"), ("recording", "storage")}
 OUTSIDE_OF_KERNELS = {"numpy", "numba", "llvmlite"}
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
+from krylovh.recording import Recorder, Unrecorded
+
 Array = NDArray[np.float64]
 
 __all__ = ["BudgetSpent", "NonFiniteProduct", "SymmetricOperator", "resolve_seed"]
@@ -57,6 +59,8 @@ class SymmetricOperator:
         self.max_products = max_products
         #: products that are kept back from the budget for a closing computation
         self.reserved = 0
+        #: memory of the run
+        self.record: Recorder = Unrecorded()
         self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
 
     @property

@@ -1,0 +1,512 @@
+"""Checkpoints: what a run that was stopped goes on from.
+
+A checkpoint is a result file (:mod:`krylovh.storage.image`: HDF5, sealed, with a digest per record), replaced as a
+whole whenever it is saved, and under a kernel lock as long as the run lasts.  Its records are
+
+::
+
+    /run                     kind = "RunHeader"
+        task                 the public function, "eigsh"
+        format               version of this layout, 1
+        generation           how often the run was saved
+        finished             whether the run has ended
+        seed                 in decimal digits
+        arguments            JSON: numbers, text and booleans that the function was called with; {"given": type} for
+                             what no file can hold
+        larger               the same for arguments that a resumed run may change
+        fingerprint          JSON: digests of weights, data and so on, by field
+        machine              JSON: versions, threads, processor
+        notes                JSON: text of the program that has started the run
+        state, numbers       name of the state in /state, and JSON of what of it is not an array
+        unit_names           names of the finished units, UTF-8, one a line, as bytes (uint8)
+        unit_products        products made when each of them was finished
+        unit_shapes          for each array of a unit: number of the unit, of axes, and their lengths, padded by 0
+        unit_values          all arrays of all units, one after the other, float64
+        product              a product with a vector that is always the same, where the operator is nothing else
+    /state                   kind = "arrays": the state of the piece of work in which the run was
+    /argument <name>         arguments that are arrays or results
+    /result                  once the run has ended: its result, as any other result file has it
+
+so that ``ResultStore(path).load("result")`` reads the answer.  The generation before is kept under the same name with
+``.previous`` at the end.  When a run is opened both are looked at, and the sound one with the larger generation is
+taken: a number that is counted up, since clocks can go back.
+
+A save is made when it costs at most a given share of the time since the one before, as measured; the first one early,
+and in a run that was resumed at the first opportunity, so that a run makes progress however often it is killed.
+"""
+
+import contextlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from krylovh.storage.atomic import replace_file
+from krylovh.storage.digest import array_digest
+from krylovh.storage.errors import (
+    CheckpointMismatchError,
+    CheckpointWarning,
+    CorruptFileError,
+    UnsupportedFormatError,
+    UntrustedFileError,
+)
+from krylovh.storage.fingerprint import Fingerprint, compare, fingerprint_of, machine
+from krylovh.storage.image import open_image, read_record, sealed_image
+from krylovh.storage.layout import Record, from_record, register, to_record
+from krylovh.storage.lock import locked
+
+Array = NDArray[Any]
+
+__all__ = ["Checkpoint", "RunDescription", "opened_run"]
+
+_FORMAT = 1
+_FIXED_COST = 0.004  # seconds of a save of nothing, before one was measured
+_RATE = 5e-9  # seconds per byte, likewise
+_COLUMNS = "stored by columns"
+
+
+@dataclass(frozen=True)
+class RunHeader:
+    """The record ``/run``."""
+
+    task: str
+    format: int
+    generation: int
+    finished: bool
+    seed: str
+    arguments: str
+    larger: str
+    fingerprint: str
+    machine: str
+    notes: str
+    state: str
+    numbers: str
+    unit_names: Array
+    unit_products: Array
+    unit_shapes: Array
+    unit_values: Array
+    product: Array
+
+
+register(RunHeader, {})
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What a checkpoint file says about its run."""
+
+    task: str  # the public function
+    arguments: dict[str, Any]  # those that the file holds, the seed as ``rng``
+    missing: tuple[str, ...]  # names of arguments that no file can hold, and that must be given again
+    num_products: int  # made by the pieces of work that are finished
+    generation: int  # how often it was saved
+    finished: bool
+    notes: dict[str, str]
+
+
+class Checkpoint:
+    """A file from which a run can be resumed, and how often it is written.
+
+    Passed as ``checkpoint`` to a function; a path stands for ``Checkpoint(path)``.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Written by this run alone: while it lasts, a second one gets a ``FileLockedError``.  The generation before has
+        ``.previous`` at the end of its name.
+    overhead : float
+        Largest share of the time that saves may take, in (0, 1).
+    notes : mapping of str to str, optional
+        Whatever the program that starts the run will want to know when it is resumed, such as file names.
+    timeout : float
+        Seconds to wait for another process that has the file.
+
+    Notes
+    -----
+    A save that fails, on a full disk or because the folder is gone, does not end the run: it gives a
+    :class:`krylovh.CheckpointWarning`, and is tried again when the next one is due.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from krylovh import eigsh
+    >>> A = np.diag(np.arange(200.0))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     checkpoint = Checkpoint(f"{folder}/run.h5", notes={"model": "diagonal"})
+    ...     result = eigsh(A, 2, rng=0, checkpoint=checkpoint)
+    ...     again = eigsh(A, 2, rng=0, checkpoint=checkpoint)  # no product
+    ...     run = checkpoint.describe()
+    >>> bool((result.eigenvectors == again.eigenvectors).all()), run.task, run.finished, run.notes
+    (True, 'eigsh', True, {'model': 'diagonal'})
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overhead: float = 0.05,
+        notes: Mapping[str, str] | None = None,
+        timeout: float = 1.0,
+    ) -> None:
+        if not 0 < overhead < 1:
+            raise ValueError(f"overhead must be in (0, 1), got {overhead}")
+        self.path = Path(path)
+        self.overhead = overhead
+        self.notes = dict(notes or {})
+        self.timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({str(self.path)!r})"
+
+    def describe(self) -> RunDescription:
+        """Return what the file says about its run.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is none.
+        CorruptFileError, UntrustedFileError, UnsupportedFormatError
+            Nor the generation before can be read.
+        """
+        saved = _newest(Path(os.path.realpath(self.path)))
+        if saved is None:
+            raise FileNotFoundError(2, os.strerror(2), str(self.path))
+        header = saved.header
+        given = {**json.loads(header.arguments), **json.loads(header.larger)}
+        missing = tuple(sorted(name for name, value in given.items() if isinstance(value, dict) and "given" in value))
+        arguments: dict[str, Any] = {}
+        for name, value in given.items():
+            if isinstance(value, dict) and "digest" in value:
+                arguments[name] = from_record(saved.records[f"argument {name}"])
+            elif name not in missing:
+                arguments[name] = tuple(value) if isinstance(value, list) else value
+        arguments["rng"] = int(header.seed)
+        products = int(header.unit_products[-1]) if header.unit_products.size else 0
+        products = max(products, int(json.loads(header.numbers).get("num_products", 0)))
+        notes = json.loads(header.notes)
+        return RunDescription(header.task, arguments, missing, products, header.generation, header.finished, notes)
+
+
+@dataclass(frozen=True)
+class _Saved:
+    header: RunHeader
+    records: dict[str, Record]
+
+
+@contextlib.contextmanager
+def opened_run(
+    checkpoint: Any,
+    task: str,
+    subject: Any,
+    arguments: Mapping[str, Any],
+    larger: Mapping[str, Any],
+    seed: int | None,
+    fresh_seed: Callable[[], int],
+) -> Iterator["RunRecorder"]:
+    """Lock a checkpoint file, compare it with the run that is asked for, and yield the memory of that run.
+
+    Raises
+    ------
+    CheckpointMismatchError
+        Naming the field.
+    FileLockedError, CorruptFileError, UntrustedFileError, UnsupportedFormatError, OSError
+    """
+    chosen = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+    with locked(chosen.path, timeout=chosen.timeout) as target:
+        fixed, optional = _encoded(arguments), _encoded(larger)
+        saved = _newest(target)
+        mark = fingerprint_of(subject)
+        if saved is None:
+            seed = fresh_seed() if seed is None else seed
+        else:
+            header = saved.header
+            if header.task != task:
+                raise CheckpointMismatchError(f"{chosen.path} belongs to a run of {header.task}, here is one of {task}")
+            compare(chosen.path, (json.loads(header.fingerprint), header.product), mark)
+            _compare_arguments(chosen.path, json.loads(header.arguments), fixed)
+            recorded = int(header.seed)
+            if seed not in (None, recorded):
+                raise CheckpointMismatchError(
+                    f"{chosen.path} belongs to another run: its seed is {recorded}, here {seed}"
+                )
+            seed = recorded
+            _compare_machines(chosen.path, json.loads(header.machine))
+        identity = _Identity(task, seed, fixed, optional, {**arguments, **larger}, mark)
+        recorder = RunRecorder(chosen, target, identity, saved)
+        if saved is None:
+            recorder._save("", dict)  # so that a run that is killed at once can be resumed, and knows that it is
+        yield recorder
+
+
+@dataclass(frozen=True)
+class _Identity:
+    task: str
+    seed: int
+    fixed: dict[str, Any]
+    larger: dict[str, Any]
+    values: dict[str, Any]
+    fingerprint: Fingerprint
+
+
+class RunRecorder:
+    """The memory of a run in a file; see :class:`krylovh.recording.Recorder`."""
+
+    def __init__(self, checkpoint: Checkpoint, target: Path, identity: _Identity, saved: _Saved | None) -> None:
+        self.checkpoint, self._target, self._identity = checkpoint, target, identity
+        self.seed = identity.seed
+        self.result: Any = None
+        self._units: list[tuple[str, int, tuple[Array, ...]]] = []
+        self._position = 0  # how many units were handed out or computed
+        self._state: tuple[str, dict[str, Any]] = "", {}
+        self._generation = 0
+        self._notes = checkpoint.notes
+        self._warned = False
+        self._last = time.monotonic()  # an interval, not a date
+        self._measured: tuple[float, int] | None = None  # seconds and bytes of the last save
+        self._eager = saved is not None  # whoever was stopped may be stopped again soon
+        if saved is not None:
+            header = saved.header
+            self._generation = header.generation
+            self._units = _unpacked(header)
+            state = dict(saved.records["state"].arrays) if "state" in saved.records else {}
+            numbers = json.loads(header.numbers)
+            state |= {key: state[key].T for key in numbers.pop(_COLUMNS, []) if key in state}
+            self._state = header.state, {**state, **numbers}
+            self._notes = {**json.loads(header.notes), **checkpoint.notes}
+            if header.finished and "result" in saved.records and json.loads(header.larger) == identity.larger:
+                self.result = from_record(saved.records["result"])
+
+    def unit(self, name: str, counter: Any, compute: Callable[[], tuple[Array, ...]]) -> tuple[Array, ...]:
+        """Return the recorded unit if it is the next one; otherwise those that follow are of no use any more."""
+        if self._position < len(self._units):
+            known, products, arrays = self._units[self._position]
+            if known == name:
+                self._position += 1
+                if counter is not None:
+                    counter.num_products = max(counter.num_products, products)
+                return tuple(array.copy(order="F") for array in arrays)
+            del self._units[self._position :]
+            self._state = "", {}
+        arrays = tuple(np.array(array, dtype=np.float64, order="F") for array in compute())
+        self._state = "", {}
+        self._units.append((name, 0 if counter is None else int(counter.num_products), arrays))
+        self._position += 1
+        self.offer("", dict)
+        return tuple(array.copy(order="F") for array in arrays)
+
+    def state(self, name: str) -> dict[str, Any] | None:
+        """Return the last state, if all units that were finished before it were asked for."""
+        fits = self._state[0] == name and self._position == len(self._units)
+        del self._units[self._position :]  # of no use where a piece of work is begun that they do not belong to
+        return dict(self._state[1]) if fits else None
+
+    def offer(self, name: str, state: Callable[[], Mapping[str, Any]], *, force: bool = False) -> None:
+        """Save if that is due."""
+        if force or (self._position == len(self._units) and self._may_be_due()):
+            self._save(name, state, force=force)
+
+    def finish(self, result: Any, name: str = "", state: Callable[[], Mapping[str, Any]] | None = None) -> None:
+        """Save the end of a run."""
+        self.result = result
+        keep = dict(self._state[1])
+        self._save(*((self._state[0], lambda: keep) if state is None else (name, state)), force=True, finished=True)
+
+    def _may_be_due(self) -> bool:
+        return self._is_due(self._measured[1] if self._measured else 0)
+
+    def _is_due(self, size: int) -> bool:
+        if self._eager:
+            return True
+        cost = _FIXED_COST + size * _RATE
+        if self._measured:
+            seconds, before = self._measured
+            cost = seconds * max(1.0, size / max(before, 1))
+        return time.monotonic() - self._last >= cost * (1 / self.checkpoint.overhead - 1)
+
+    def _save(
+        self, name: str, state: Callable[[], Mapping[str, Any]], *, force: bool = True, finished: bool = False
+    ) -> None:
+        content = dict(state())
+        arrays = {key: value for key, value in content.items() if isinstance(value, np.ndarray)}
+        size = sum(array.nbytes for array in arrays.values()) + sum(a.nbytes for u in self._units for a in u[2])
+        if not force and not self._is_due(size):
+            return
+        begin = time.monotonic()
+        numbers = {key: _plain(value) for key, value in content.items() if key not in arrays}
+        # the order in memory decides about the last bits of products: what was in columns comes back in columns
+        numbers[_COLUMNS] = sorted(key for key, array in arrays.items() if _is_in_columns(array))
+        arrays = {key: array.T if key in numbers[_COLUMNS] else array for key, array in arrays.items()}
+        records = {"run": to_record(self._header(name, numbers, finished)), "state": to_record(arrays)}
+        for key, value in self._identity.values.items():
+            encoded = {**self._identity.fixed, **self._identity.larger}[key]
+            if isinstance(encoded, dict) and "digest" in encoded:
+                records[f"argument {key}"] = to_record(value)
+        if finished and self.result is not None:
+            records["result"] = to_record(self.result)
+        try:
+            _keep_previous(self._target)
+            replace_file(self._target, sealed_image(records))
+            self._generation += 1
+            self._eager = False
+        except OSError as error:
+            if not self._warned:
+                message = f"the run goes on, but cannot be saved: {error}"
+                warnings.warn(message, CheckpointWarning, stacklevel=4)
+            self._warned = True
+        # the state that is on the disk is not kept in memory: only a run that was opened hands one out
+        self._last = time.monotonic()
+        self._measured = self._last - begin, size
+
+    def _header(self, name: str, numbers: dict[str, Any], finished: bool) -> RunHeader:
+        identity = self._identity
+        arrays = [(i, array) for i, (_, _, unit) in enumerate(self._units) for array in unit]
+        depth = max((array.ndim for _, array in arrays), default=1)
+        shapes = [[i, a.ndim, *a.shape, *[0] * (depth - a.ndim)] for i, a in arrays]
+        return RunHeader(
+            task=identity.task,
+            format=_FORMAT,
+            generation=self._generation + 1,
+            finished=finished,
+            seed=str(identity.seed),
+            arguments=_text(identity.fixed),
+            larger=_text(identity.larger),
+            fingerprint=_text(identity.fingerprint[0]),
+            machine=_text(machine()),
+            notes=_text(self._notes),
+            state=name,
+            numbers=_text(numbers),
+            unit_names=np.frombuffer("\n".join(unit[0] for unit in self._units).encode(), dtype=np.uint8),
+            unit_products=np.array([unit[1] for unit in self._units], dtype=np.int64),
+            unit_shapes=np.array(shapes, dtype=np.int64).reshape(len(shapes), depth + 2),
+            unit_values=np.concatenate([np.zeros(0), *(array.ravel(order="F") for _, array in arrays)]),
+            product=identity.fingerprint[1],
+        )
+
+
+def _is_in_columns(array: Array) -> bool:
+    return array.ndim > 1 and array.flags.f_contiguous and not array.flags.c_contiguous
+
+
+def _unpacked(header: RunHeader) -> list[tuple[str, int, tuple[Array, ...]]]:
+    names = bytes(header.unit_names).decode().split("\n") if header.unit_names.size else []
+    parts: list[list[Array]] = [[] for _ in names]
+    first = 0
+    for number, ndim, *lengths in header.unit_shapes.tolist():
+        shape = tuple(lengths[:ndim])
+        last = first + int(np.prod(shape, dtype=np.int64))
+        parts[number].append(header.unit_values[first:last].reshape(shape, order="F"))
+        first = last
+    if first != header.unit_values.size or len(header.unit_products) != len(names):
+        raise CorruptFileError("the units of the run do not have the shapes that they should have")
+    return [(n, int(p), tuple(a)) for n, p, a in zip(names, header.unit_products, parts, strict=True)]
+
+
+def _newest(target: Path) -> _Saved | None:
+    """Return the sound generation with the largest counter; None where there is no file at all."""
+    found: list[_Saved] = []
+    failure: Exception | None = None
+    for path in (target, _previous(target)):
+        try:
+            found.append(_load(path))
+        except FileNotFoundError:
+            continue
+        except (CorruptFileError, UntrustedFileError, UnsupportedFormatError) as error:
+            failure = failure or error
+    if not found and failure is not None:
+        raise failure
+    return max(found, key=lambda saved: saved.header.generation, default=None)
+
+
+def _load(path: Path) -> _Saved:
+    with open_image(path) as (file, size):
+        if "run" not in file:
+            raise CorruptFileError("holds results, and is not the checkpoint of a run")
+        records = {name: read_record(file, name, size) for name in file}
+        header = from_record(records["run"])
+        if not isinstance(header, RunHeader):
+            raise CorruptFileError("holds results, and is not the checkpoint of a run")
+        if header.format > _FORMAT:
+            raise UnsupportedFormatError(
+                f"is a checkpoint of version {header.format}; this release reads versions up to {_FORMAT}"
+            )
+        return _Saved(header, records)
+
+
+def _previous(target: Path) -> Path:
+    return target.with_name(f"{target.name}.previous")
+
+
+def _keep_previous(target: Path) -> None:
+    """Let the name of the generation before lead to the present file, which stays where it is."""
+    if not target.exists():
+        return
+    link, previous = target.with_name(f".{target.name}.link"), _previous(target)
+    try:
+        link.unlink(missing_ok=True)
+        os.link(target, link)
+        os.replace(link, previous)
+    except OSError:
+        # a file system without hard links, or something is wrong with the folder, which this write will show
+        replace_file(previous, target.read_bytes())
+
+
+def _compare_arguments(path: Path, saved: dict[str, Any], here: dict[str, Any]) -> None:
+    for name in sorted({*saved, *here}):
+        if saved.get(name) != here.get(name):
+            before, now = (_shown(value) for value in (saved.get(name), here.get(name)))
+            raise CheckpointMismatchError(f"{path} belongs to another run: its {name} is {before}, here {now}")
+
+
+def _compare_machines(path: Path, saved: dict[str, Any]) -> None:
+    here = json.loads(_text(machine()))
+    changed = [name for name in sorted({*saved, *here}) if saved.get(name) != here.get(name)]
+    if changed:
+        message = f"{path} was written with other {', '.join(changed)}: the last bits may differ from those of one run"
+        warnings.warn(message, CheckpointWarning, stacklevel=6)
+
+
+def _encoded(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as JSON has them; arrays and results by their digest, and by their type what cannot be kept."""
+    return json.loads(_text({name: _encoded_value(value) for name, value in arguments.items()}))  # type: ignore[no-any-return]
+
+
+def _encoded_value(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return {"digest": array_digest(value)}
+    try:
+        return _plain(value)
+    except TypeError:
+        pass
+    try:
+        return {"digest": to_record(value).digest()}
+    except (TypeError, ValueError):
+        return {"given": type(value).__name__}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (np.bool_, np.integer, np.floating)):
+        return value.item()
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        return str(np.dtype(value))
+    if isinstance(value, (list, tuple, range)):
+        return [_plain(part) for part in value]
+    raise TypeError(f"{type(value).__name__} is not a number, text or list of them")
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "another array" if "digest" in value else f"a {value.get('given')}"
+    return str(value)
