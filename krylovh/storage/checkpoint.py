@@ -67,8 +67,7 @@ Array = NDArray[Any]
 __all__ = ["Checkpoint", "RunDescription", "opened_run"]
 
 _FORMAT = 1
-_FIXED_COST = 0.004  # seconds of a save of nothing, before one was measured
-_RATE = 5e-9  # seconds per byte, likewise
+_FIXED_SECONDS, _SECONDS_PER_BYTE = 0.004, 5e-9  # of a save, before one was measured
 _COLUMNS = "stored by columns"
 
 
@@ -222,7 +221,7 @@ def opened_run(
     with locked(chosen.path, timeout=chosen.timeout) as target:
         fixed, optional = _encoded(arguments), _encoded(larger)
         saved = _newest(target)
-        mark = fingerprint_of(subject)
+        mark, here = fingerprint_of(subject), _text(machine())
         if saved is None:
             seed = fresh_seed() if seed is None else seed
         else:
@@ -237,8 +236,8 @@ def opened_run(
                     f"{chosen.path} belongs to another run: its seed is {recorded}, here {seed}"
                 )
             seed = recorded
-            _compare_machines(chosen.path, json.loads(header.machine))
-        identity = _Identity(task, seed, fixed, optional, {**arguments, **larger}, mark)
+            _compare_machines(chosen.path, json.loads(header.machine), json.loads(here))
+        identity = _Identity(task, seed, fixed, optional, {**arguments, **larger}, mark, here)
         recorder = RunRecorder(chosen, target, identity, saved)
         if saved is None:
             recorder._save("", dict)  # so that a run that is killed at once can be resumed, and knows that it is
@@ -253,6 +252,7 @@ class _Identity:
     larger: dict[str, Any]
     values: dict[str, Any]
     fingerprint: Fingerprint
+    machine: str
 
 
 class RunRecorder:
@@ -269,7 +269,8 @@ class RunRecorder:
         self._notes = checkpoint.notes
         self._warned = False
         self._last = time.monotonic()  # an interval, not a date
-        self._measured: tuple[float, int] | None = None  # seconds and bytes of the last save
+        self._slowness = 1.0  # of the last save, relative to what was expected
+        self._size = 0  # bytes of the last save
         self._eager = saved is not None  # whoever was stopped may be stopped again soon
         if saved is not None:
             header = saved.header
@@ -309,7 +310,7 @@ class RunRecorder:
 
     def offer(self, name: str, state: Callable[[], Mapping[str, Any]], *, force: bool = False) -> None:
         """Save if that is due."""
-        if force or (self._position == len(self._units) and self._may_be_due()):
+        if force or (self._position == len(self._units) and self._is_due(self._size)):
             self._save(name, state, force=force)
 
     def finish(self, result: Any, name: str = "", state: Callable[[], Mapping[str, Any]] | None = None) -> None:
@@ -318,16 +319,10 @@ class RunRecorder:
         keep = dict(self._state[1])
         self._save(*((self._state[0], lambda: keep) if state is None else (name, state)), force=True, finished=True)
 
-    def _may_be_due(self) -> bool:
-        return self._is_due(self._measured[1] if self._measured else 0)
-
     def _is_due(self, size: int) -> bool:
         if self._eager:
             return True
-        cost = _FIXED_COST + size * _RATE
-        if self._measured:
-            seconds, before = self._measured
-            cost = seconds * max(1.0, size / max(before, 1))
+        cost = self._slowness * _expected_seconds(size)
         return time.monotonic() - self._last >= cost * (1 / self.checkpoint.overhead - 1)
 
     def _save(
@@ -362,7 +357,7 @@ class RunRecorder:
             self._warned = True
         # the state that is on the disk is not kept in memory: only a run that was opened hands one out
         self._last = time.monotonic()
-        self._measured = self._last - begin, size
+        self._slowness, self._size = (self._last - begin) / _expected_seconds(size), size
 
     def _header(self, name: str, numbers: dict[str, Any], finished: bool) -> RunHeader:
         identity = self._identity
@@ -378,7 +373,7 @@ class RunRecorder:
             arguments=_text(identity.fixed),
             larger=_text(identity.larger),
             fingerprint=_text(identity.fingerprint[0]),
-            machine=_text(machine()),
+            machine=identity.machine,
             notes=_text(self._notes),
             state=name,
             numbers=_text(numbers),
@@ -388,6 +383,10 @@ class RunRecorder:
             unit_values=np.concatenate([np.zeros(0), *(array.ravel(order="F") for _, array in arrays)]),
             product=identity.fingerprint[1],
         )
+
+
+def _expected_seconds(size: int) -> float:
+    return _FIXED_SECONDS + _SECONDS_PER_BYTE * size
 
 
 def _is_in_columns(array: Array) -> bool:
@@ -464,8 +463,7 @@ def _compare_arguments(path: Path, saved: dict[str, Any], here: dict[str, Any]) 
             raise CheckpointMismatchError(f"{path} belongs to another run: its {name} is {before}, here {now}")
 
 
-def _compare_machines(path: Path, saved: dict[str, Any]) -> None:
-    here = json.loads(_text(machine()))
+def _compare_machines(path: Path, saved: dict[str, Any], here: dict[str, Any]) -> None:
     changed = [name for name in sorted({*saved, *here}) if saved.get(name) != here.get(name)]
     if changed:
         message = f"{path} was written with other {', '.join(changed)}: the last bits may differ from those of one run"
