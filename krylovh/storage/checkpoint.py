@@ -1,38 +1,8 @@
-"""Checkpoints: what a run that was stopped goes on from.
-
-A checkpoint is a result file (:mod:`krylovh.storage.image`: HDF5, sealed, with a digest per record), replaced as a
-whole whenever it is saved, and under a kernel lock as long as the run lasts.  Its records are
-
-::
-
-    /run                     kind = "RunHeader"
-        task                 the public function, "eigsh"
-        format               version of this layout, 1
-        generation           how often the run was saved
-        finished             whether the run has ended
-        seed                 in decimal digits
-        arguments            JSON: numbers, text and booleans that the function was called with; {"given": type} for
-                             what no file can hold
-        larger               the same for arguments that a resumed run may change
-        fingerprint          JSON: digests of weights, data and so on, by field
-        machine              JSON: versions, threads, processor
-        notes                JSON: text of the program that has started the run
-        state, numbers       name of the state in /state, and JSON of what of it is not an array
-        unit_names           names of the finished units, UTF-8, one a line, as bytes (uint8)
-        unit_products        products made when each of them was finished
-        unit_shapes          for each array of a unit: number of the unit, of axes, and their lengths, padded by 0
-        unit_values          all arrays of all units, one after the other, float64
-        product              a product with a vector that is always the same, where the operator is nothing else
-    /state                   kind = "arrays": the state of the piece of work in which the run was
-    /argument <name>         arguments that are arrays or results
-    /result                  once the run has ended: its result, as any other result file has it
-
-so that ``ResultStore(path).load("result")`` reads the answer.  The generation before is kept under the same name with
-``.previous`` at the end.  When a run is opened both are looked at, and the sound one with the larger generation is
-taken: a number that is counted up, since clocks can go back.
+"""Checkpoints: what a run that was stopped goes on from, and how often it is saved.
 
 A save is made when it costs at most a given share of the time since the one before, as measured; the first one early,
-and in a run that was resumed at the first opportunity, so that a run makes progress however often it is killed.
+and in a run that was resumed at the first opportunity, so that a run makes progress however often it is killed.  What
+is in the file is said in :mod:`krylovh.storage.run_file`.
 """
 
 import contextlib
@@ -48,53 +18,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from krylovh.storage.atomic import replace_file
 from krylovh.storage.digest import array_digest
-from krylovh.storage.errors import (
-    CheckpointMismatchError,
-    CheckpointWarning,
-    CorruptFileError,
-    UnsupportedFormatError,
-    UntrustedFileError,
-)
+from krylovh.storage.errors import CheckpointMismatchError, CheckpointWarning
 from krylovh.storage.fingerprint import Fingerprint, compare, fingerprint_of, machine
-from krylovh.storage.image import open_image, read_record, sealed_image
-from krylovh.storage.layout import Record, from_record, register, to_record
+from krylovh.storage.layout import Record, from_record, to_record
 from krylovh.storage.lock import locked
+from krylovh.storage.run_file import FORMAT, RunHeader, SavedRun, Unit, newest, pack, packed_units, save_generation
 
 Array = NDArray[Any]
 
 __all__ = ["Checkpoint", "RunDescription", "opened_run"]
 
-_FORMAT = 1
 _FIXED_SECONDS, _SECONDS_PER_BYTE = 0.004, 5e-9  # of a save, before one was measured
-_COLUMNS = "stored by columns"
-
-
-@dataclass(frozen=True)
-class RunHeader:
-    """The record ``/run``."""
-
-    task: str
-    format: int
-    generation: int
-    finished: bool
-    seed: str
-    arguments: str
-    larger: str
-    fingerprint: str
-    machine: str
-    notes: str
-    state: str
-    numbers: str
-    unit_names: Array
-    unit_products: Array
-    unit_shapes: Array
-    unit_values: Array
-    product: Array
-
-
-register(RunHeader, {})
 
 
 @dataclass(frozen=True)
@@ -174,7 +109,7 @@ class Checkpoint:
         CorruptFileError, UntrustedFileError, UnsupportedFormatError
             Nor the generation before can be read.
         """
-        saved = _newest(Path(os.path.realpath(self.path)))
+        saved = newest(Path(os.path.realpath(self.path)))
         if saved is None:
             raise FileNotFoundError(2, os.strerror(2), str(self.path))
         header = saved.header
@@ -187,16 +122,10 @@ class Checkpoint:
             elif name not in missing:
                 arguments[name] = tuple(value) if isinstance(value, list) else value
         arguments["rng"] = int(header.seed)
-        products = int(header.unit_products[-1]) if header.unit_products.size else 0
-        products = max(products, int(json.loads(header.numbers).get("num_products", 0)))
+        units, numbers = saved.units(), json.loads(header.numbers)
+        products = max(units[-1][1] if units else 0, int(numbers.get("num_products", 0)))
         notes = json.loads(header.notes)
         return RunDescription(header.task, arguments, missing, products, header.generation, header.finished, notes)
-
-
-@dataclass(frozen=True)
-class _Saved:
-    header: RunHeader
-    records: dict[str, Record]
 
 
 @contextlib.contextmanager
@@ -220,7 +149,7 @@ def opened_run(
     chosen = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     with locked(chosen.path, timeout=chosen.timeout) as target:
         fixed, optional = _encoded(arguments), _encoded(larger)
-        saved = _newest(target)
+        saved = newest(target)
         mark, here = fingerprint_of(subject), _text(machine())
         if saved is None:
             seed = fresh_seed() if seed is None else seed
@@ -237,7 +166,10 @@ def opened_run(
                 )
             seed = recorded
             _compare_machines(chosen.path, json.loads(header.machine), json.loads(here))
-        identity = _Identity(task, seed, fixed, optional, {**arguments, **larger}, mark, here)
+        encoded, values = {**fixed, **optional}, {**arguments, **larger}
+        kept = [name for name, value in encoded.items() if isinstance(value, dict) and "digest" in value]
+        records = {f"argument {name}": to_record(values[name]) for name in kept}
+        identity = _Identity(task, seed, fixed, optional, records, mark, here)
         recorder = RunRecorder(chosen, target, identity, saved)
         if saved is None:
             recorder._save("", dict)  # so that a run that is killed at once can be resumed, and knows that it is
@@ -250,7 +182,7 @@ class _Identity:
     seed: int
     fixed: dict[str, Any]
     larger: dict[str, Any]
-    values: dict[str, Any]
+    records: dict[str, Record]
     fingerprint: Fingerprint
     machine: str
 
@@ -258,11 +190,11 @@ class _Identity:
 class RunRecorder:
     """The memory of a run in a file; see :class:`krylovh.recording.Recorder`."""
 
-    def __init__(self, checkpoint: Checkpoint, target: Path, identity: _Identity, saved: _Saved | None) -> None:
+    def __init__(self, checkpoint: Checkpoint, target: Path, identity: _Identity, saved: SavedRun | None) -> None:
         self.checkpoint, self._target, self._identity = checkpoint, target, identity
         self.seed = identity.seed
         self.result: Any = None
-        self._units: list[tuple[str, int, tuple[Array, ...]]] = []
+        self._units: list[Unit] = []
         self._position = 0  # how many units were handed out or computed
         self._state: tuple[str, dict[str, Any]] = "", {}
         self._generation = 0
@@ -275,11 +207,8 @@ class RunRecorder:
         if saved is not None:
             header = saved.header
             self._generation = header.generation
-            self._units = _unpacked(header)
-            state = dict(saved.records["state"].arrays) if "state" in saved.records else {}
-            numbers = json.loads(header.numbers)
-            state |= {key: state[key].T for key in numbers.pop(_COLUMNS, []) if key in state}
-            self._state = header.state, {**state, **numbers}
+            self._units = saved.units()
+            self._state = header.state, saved.state()
             self._notes = {**json.loads(header.notes), **checkpoint.notes}
             if header.finished and "result" in saved.records and json.loads(header.larger) == identity.larger:
                 self.result = from_record(saved.records["result"])
@@ -335,19 +264,11 @@ class RunRecorder:
             return
         begin = time.monotonic()
         numbers = {key: _plain(value) for key, value in content.items() if key not in arrays}
-        # the order in memory decides about the last bits of products: what was in columns comes back in columns
-        numbers[_COLUMNS] = sorted(key for key, array in arrays.items() if _is_in_columns(array))
-        arrays = {key: array.T if key in numbers[_COLUMNS] else array for key, array in arrays.items()}
-        records = {"run": to_record(self._header(name, numbers, finished)), "state": to_record(arrays)}
-        for key, value in self._identity.values.items():
-            encoded = {**self._identity.fixed, **self._identity.larger}[key]
-            if isinstance(encoded, dict) and "digest" in encoded:
-                records[f"argument {key}"] = to_record(value)
+        records = {"run": to_record(self._header(name, numbers, arrays, finished)), **self._identity.records}
         if finished and self.result is not None:
             records["result"] = to_record(self.result)
         try:
-            _keep_previous(self._target)
-            replace_file(self._target, sealed_image(records))
+            save_generation(self._target, records)
             self._generation += 1
             self._eager = False
         except OSError as error:
@@ -355,18 +276,16 @@ class RunRecorder:
                 message = f"the run goes on, but cannot be saved: {error}"
                 warnings.warn(message, CheckpointWarning, stacklevel=4)
             self._warned = True
-        # the state that is on the disk is not kept in memory: only a run that was opened hands one out
         self._last = time.monotonic()
         self._slowness, self._size = (self._last - begin) / _expected_seconds(size), size
 
-    def _header(self, name: str, numbers: dict[str, Any], finished: bool) -> RunHeader:
+    def _header(self, name: str, numbers: dict[str, Any], arrays: dict[str, Array], finished: bool) -> RunHeader:
         identity = self._identity
-        arrays = [(i, array) for i, (_, _, unit) in enumerate(self._units) for array in unit]
-        depth = max((array.ndim for _, array in arrays), default=1)
-        shapes = [[i, a.ndim, *a.shape, *[0] * (depth - a.ndim)] for i, a in arrays]
+        unit_table, unit_values = packed_units(self._units)
+        table, values = pack(arrays.values())
         return RunHeader(
             task=identity.task,
-            format=_FORMAT,
+            format=FORMAT,
             generation=self._generation + 1,
             finished=finished,
             seed=str(identity.seed),
@@ -377,83 +296,16 @@ class RunRecorder:
             notes=_text(self._notes),
             state=name,
             numbers=_text(numbers),
-            unit_names=np.frombuffer("\n".join(unit[0] for unit in self._units).encode(), dtype=np.uint8),
-            unit_products=np.array([unit[1] for unit in self._units], dtype=np.int64),
-            unit_shapes=np.array(shapes, dtype=np.int64).reshape(len(shapes), depth + 2),
-            unit_values=np.concatenate([np.zeros(0), *(array.ravel(order="F") for _, array in arrays)]),
+            arrays=json.dumps([[key, *entry] for key, entry in zip(arrays, table, strict=True)]),
+            state_values=values,
+            unit_table=unit_table,
+            unit_values=unit_values,
             product=identity.fingerprint[1],
         )
 
 
 def _expected_seconds(size: int) -> float:
     return _FIXED_SECONDS + _SECONDS_PER_BYTE * size
-
-
-def _is_in_columns(array: Array) -> bool:
-    return array.ndim > 1 and array.flags.f_contiguous and not array.flags.c_contiguous
-
-
-def _unpacked(header: RunHeader) -> list[tuple[str, int, tuple[Array, ...]]]:
-    names = bytes(header.unit_names).decode().split("\n") if header.unit_names.size else []
-    parts: list[list[Array]] = [[] for _ in names]
-    first = 0
-    for number, ndim, *lengths in header.unit_shapes.tolist():
-        shape = tuple(lengths[:ndim])
-        last = first + int(np.prod(shape, dtype=np.int64))
-        parts[number].append(header.unit_values[first:last].reshape(shape, order="F"))
-        first = last
-    if first != header.unit_values.size or len(header.unit_products) != len(names):
-        raise CorruptFileError("the units of the run do not have the shapes that they should have")
-    return [(n, int(p), tuple(a)) for n, p, a in zip(names, header.unit_products, parts, strict=True)]
-
-
-def _newest(target: Path) -> _Saved | None:
-    """Return the sound generation with the largest counter; None where there is no file at all."""
-    found: list[_Saved] = []
-    failure: Exception | None = None
-    for path in (target, _previous(target)):
-        try:
-            found.append(_load(path))
-        except FileNotFoundError:
-            continue
-        except (CorruptFileError, UntrustedFileError, UnsupportedFormatError) as error:
-            failure = failure or error
-    if not found and failure is not None:
-        raise failure
-    return max(found, key=lambda saved: saved.header.generation, default=None)
-
-
-def _load(path: Path) -> _Saved:
-    with open_image(path) as (file, size):
-        if "run" not in file:
-            raise CorruptFileError("holds results, and is not the checkpoint of a run")
-        records = {name: read_record(file, name, size) for name in file}
-        header = from_record(records["run"])
-        if not isinstance(header, RunHeader):
-            raise CorruptFileError("holds results, and is not the checkpoint of a run")
-        if header.format > _FORMAT:
-            raise UnsupportedFormatError(
-                f"is a checkpoint of version {header.format}; this release reads versions up to {_FORMAT}"
-            )
-        return _Saved(header, records)
-
-
-def _previous(target: Path) -> Path:
-    return target.with_name(f"{target.name}.previous")
-
-
-def _keep_previous(target: Path) -> None:
-    """Let the name of the generation before lead to the present file, which stays where it is."""
-    if not target.exists():
-        return
-    link, previous = target.with_name(f".{target.name}.link"), _previous(target)
-    try:
-        link.unlink(missing_ok=True)
-        os.link(target, link)
-        os.replace(link, previous)
-    except OSError:
-        # a file system without hard links, or something is wrong with the folder, which this write will show
-        replace_file(previous, target.read_bytes())
 
 
 def _compare_arguments(path: Path, saved: dict[str, Any], here: dict[str, Any]) -> None:
