@@ -14,6 +14,7 @@ Without a checkpoint all of this costs a function call.
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from os import PathLike
 from typing import Any, Protocol
 
@@ -128,9 +129,9 @@ def recording(
     if checkpoint is None:
         yield Unrecorded(_fresh_seed() if seed is None else seed)
         return
-    from krylovh.storage.checkpoint import opened_run  # the only way from an algorithm to a file
-
-    with opened_run(checkpoint, task, subject, arguments, larger or {}, seed, _fresh_seed) as recorder:
+    # the only way from an algorithm to a file, and only if there is to be one
+    storage = import_module("krylovh.storage.checkpoint")
+    with storage.opened_run(checkpoint, task, subject, arguments, larger or {}, seed, _fresh_seed) as recorder:
         yield recorder
 
 

@@ -51,8 +51,7 @@ ALLOWED = {
     "plotting": {"results"},
     "cli": {"plotting", "storage", *MODEL, *SHARED, *ALGORITHM} - {"kernels"},
 }  # fmt: skip
-# imported when they are needed: by Network.save and Network.load, and by a run with a checkpoint
-EXCEPTIONS = {("network", "storage"), ("recording", "storage")}
+EXCEPTIONS = {("network", "storage")}  # Network.save and Network.load, imported when they are called
 OUTSIDE_OF_KERNELS = {"numpy", "numba", "llvmlite"}
 
 

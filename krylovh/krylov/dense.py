@@ -37,11 +37,8 @@ def dense_matrix(operator: SymmetricOperator, report: ProgressFunction, block_si
     matrix = np.empty((n, n), order="F")
     for first in range(0, n, block_size):
         columns = min(block_size, n - first)
-        matrix[:, first : first + columns] = operator.record.unit(
-            f"columns from {first}",
-            operator,
-            lambda first=first, columns=columns: (operator(np.eye(n, columns, -first)),),
-        )[0]
+        block = operator.recorded(f"columns from {first}", np.eye(n, columns, -first))
+        matrix[:, first : first + columns] = block
         report(first + columns, n)
     return matrix
 

@@ -96,6 +96,10 @@ class SymmetricOperator:
             raise NonFiniteProduct
         return product
 
+    def recorded(self, name: str, V: Array) -> Array:
+        """Return ``A V`` as a unit of the run: the recorded product of that name, or a new one."""
+        return self.record.unit(name, self, lambda: (self(V),))[0]
+
     def _apply(self, V: NDArray[Any]) -> NDArray[Any]:
         """Return ``A V`` as a new array, with complaints that name what a product must be."""
         self.num_products += 1 if V.ndim == 1 else V.shape[1]
