@@ -46,6 +46,7 @@ class Recorder(Protocol):
 
     result: Any  # of a run that has ended with the same arguments; else None
     seed: int
+    remembers: bool  # whether anything is kept at all
 
     def unit(self, name: str, counter: Counter | None, compute: Callable[[], tuple[Array, ...]]) -> tuple[Array, ...]:
         """Return a finished piece of work: the recorded one of that name, or a new one."""
@@ -70,6 +71,7 @@ class Unrecorded:
     """
 
     result: Any = None
+    remembers = False
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed

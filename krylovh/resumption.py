@@ -20,6 +20,8 @@ RESUMABLE = (
     "trace_function",
 )
 
+WITHOUT_RANDOMNESS = ("gauss_newton_matrix", "hessian_matrix", "prune")
+
 __all__ = ["RESUMABLE", "resume"]
 
 
@@ -77,4 +79,7 @@ def resume(checkpoint: str | PathLike[str] | Checkpoint, subject: Any, **changes
     run = given.describe()
     if run.task not in RESUMABLE:
         raise ValueError(f"checkpoint must be one of {', '.join(RESUMABLE)}, got one of {run.task!r}")
-    return getattr(import_module("krylovh"), run.task)(subject, **{**run.arguments, **changes, "checkpoint": given})
+    arguments = {**run.arguments, **changes, "checkpoint": given}
+    if run.task in WITHOUT_RANDOMNESS:
+        del arguments["rng"]
+    return getattr(import_module("krylovh"), run.task)(subject, **arguments)

@@ -190,6 +190,8 @@ class _Identity:
 class RunRecorder:
     """The memory of a run in a file; see :class:`krylovh.recording.Recorder`."""
 
+    remembers = True
+
     def __init__(self, checkpoint: Checkpoint, target: Path, identity: _Identity, saved: SavedRun | None) -> None:
         self.checkpoint, self._target, self._identity = checkpoint, target, identity
         self.seed = identity.seed
