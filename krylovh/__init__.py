@@ -108,6 +108,10 @@ _HOME = {
     "compare_models": "applications.laplace",
     "DistributedObjective": "distributed",
     "ResultStore": "storage",
+    "Checkpoint": "storage",
+    "CheckpointMismatchError": "storage",
+    "CheckpointWarning": "storage",
+    "resume": "resumption",
     "load_network": "storage",
     "load_data": "storage",
 }
@@ -116,6 +120,9 @@ __all__ = [
     "ApproximationReport",
     "BlockSolveResult",
     "ChebyshevDensity",
+    "Checkpoint",
+    "CheckpointMismatchError",
+    "CheckpointWarning",
     "DiagonalEstimate",
     "DiagonalPreconditioner",
     "DistributedObjective",
@@ -206,6 +213,7 @@ __all__ = [
     "participation_ratio",
     "prune",
     "refine_eigenpairs",
+    "resume",
     "retrain",
     "scipy_functions",
     "shifted_cg",
@@ -298,6 +306,7 @@ if TYPE_CHECKING:
         TrainingResult,
         Tridiagonalization,
     )
+    from krylovh.resumption import resume
     from krylovh.stochastic import (
         NonPositiveSpectrumError,
         condition_number,
@@ -314,7 +323,14 @@ if TYPE_CHECKING:
         trace,
         trace_function,
     )
-    from krylovh.storage import ResultStore, load_data, load_network
+    from krylovh.storage import (
+        Checkpoint,
+        CheckpointMismatchError,
+        CheckpointWarning,
+        ResultStore,
+        load_data,
+        load_network,
+    )
 
 
 def __getattr__(name: str) -> Any:

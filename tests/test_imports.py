@@ -17,7 +17,7 @@ MODEL = [
     "kernels", "threads", "sources", "memory", "stream", "regularization", "targets", "data",
     "network", "objective", "operators", "exact",
 ]  # fmt: skip
-SHARED = ["checks", "blas", "progress"]
+SHARED = ["agreement", "checks", "blas", "progress", "recording"]
 ALGORITHM = ["results", "krylov", "stochastic"]
 
 # part -> the parts of the library it may import besides itself
@@ -37,16 +37,19 @@ ALLOWED = {
                   "network"},
     "operators": {"kernels", "checks", "threads", "memory", "network", "objective"},
     "progress": set(),
-    "exact": {"kernels", "checks", "blas", "threads", "network", "objective", "operators", "progress"},
+    "agreement": set(),
+    "recording": {"agreement"},
+    "exact": {"kernels", "checks", "blas", "threads", "network", "objective", "operators", "progress", "recording"},
     "results": set(),
-    "krylov": {"progress", "results", "blas", "checks"},
-    "stochastic": {"progress", "results", "krylov", "blas", "checks"},
+    "krylov": {"agreement", "progress", "recording", "results", "blas", "checks"},
+    "stochastic": {"progress", "recording", "results", "krylov", "blas", "checks"},
     "scipy_compat": {"results", "krylov"},
     "approximations": {"checks", "progress", "objective", "operators", "exact", "krylov", "stochastic"},
     "applications": {"checks", "progress", "threads", "network", "objective", "operators", "exact", "results", "krylov",
-                     "stochastic", "regularization", "memory", "data", "blas"},
+                     "stochastic", "regularization", "memory", "data", "blas", "recording"},
     "storage": {"results", "network", "objective"},
     "distributed": {"checks", "threads", "sources", "stream", "network", "objective"},
+    "resumption": {"storage"},
     "plotting": {"results"},
     "cli": {"plotting", "storage", "distributed", *MODEL, *SHARED, *ALGORITHM} - {"kernels"},
 }  # fmt: skip

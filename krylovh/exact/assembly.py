@@ -24,6 +24,7 @@ from krylovh.blas import one_blas_thread
 from krylovh.exact.layout import LayerLayout
 from krylovh.exact.second_derivatives import WORK_BYTES, Tile, layers_behind, tiles
 from krylovh.objective import Objective
+from krylovh.recording import Recorder, Unrecorded
 from krylovh.threads import parallel_region
 
 Array = NDArray[Any]
@@ -42,6 +43,7 @@ def assemble(
     layout: dict[int, LayerLayout],
     out: Any,
     report: Callable[[int, int], None],
+    record: Recorder = Unrecorded(),  # noqa: B008  without a state
 ) -> None:
     """Fill ``out`` slab by slab: the rows of some units of a layer, which lie in a few stretches.
 
@@ -56,12 +58,21 @@ def assemble(
                 slab = _Slab(objective, gauss_newton, layout, layer, units, out, in_memory)
                 if not slab.pieces:
                     continue
-                samples = 0
-                for tile in tiles(objective, _tile_rows(objective, layer, units)):
-                    slab.add(tile, pool)
-                    samples += tile.num_rows
-                    report(done + len(slab.entries) * samples, work)
-                done += len(slab.entries) * samples
+
+                def entries(slab: _Slab = slab, done: int = done) -> tuple[Array, ...]:
+                    samples = 0
+                    for tile in tiles(objective, _tile_rows(objective, slab.layer, slab.units)):
+                        slab.add(tile, pool)
+                        samples += tile.num_rows
+                        report(done + len(slab.entries) * samples, work)
+                    return (slab.entries,)
+
+                name = f"layer {layer}, units {units.start} to {units.stop}"
+                if record.remembers:
+                    slab.entries[:] = record.unit(name, None, entries)[0]
+                else:
+                    entries()
+                done += len(slab.entries) * objective.num_samples
                 slab.finish(ridge, out)
 
 

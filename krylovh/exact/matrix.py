@@ -5,6 +5,7 @@ vectors, in about 12 N P^2, which needs nothing but the operator.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from krylovh.exact.layout import LayerLayout, chosen_layers, layouts
 from krylovh.objective import Objective
 from krylovh.operators import GaussNewtonOperator, HessianOperator
 from krylovh.progress import Progress, reporting
+from krylovh.recording import CheckpointLike, Recorder, recording
 
 Array = NDArray[Any]
 Method = Literal["structure", "products"]
@@ -32,6 +34,7 @@ def hessian_matrix(
     layers: Sequence[int] | None = None,
     out: Any = None,
     progress: Progress = False,
+    checkpoint: str | PathLike[str] | CheckpointLike | None = None,
 ) -> Any:
     """Return the Hessian as a dense matrix, regulariser included.
 
@@ -46,6 +49,9 @@ def hessian_matrix(
         Filled and returned: an ndarray of the objective's dtype, a memory map, an h5py dataset, or whatever can be
         read and written by slices and has ``shape`` and ``dtype``.
     progress : bool or callable
+    checkpoint : path or Checkpoint, optional
+        File from which the same call goes on if this one is stopped, at any moment.  It holds the rows that are
+        finished, and so does memory while it is written, ``8 n^2`` bytes and as much again.
 
     Returns
     -------
@@ -73,7 +79,7 @@ def hessian_matrix(
     >>> hessian_matrix(objective, layers=[2])
     array([[4.]])
     """
-    return _matrix(objective, False, method, layers, out, progress)
+    return _matrix(objective, False, method, layers, out, progress, checkpoint)
 
 
 def gauss_newton_matrix(
@@ -83,6 +89,7 @@ def gauss_newton_matrix(
     layers: Sequence[int] | None = None,
     out: Any = None,
     progress: Progress = False,
+    checkpoint: str | PathLike[str] | CheckpointLike | None = None,
 ) -> Any:
     """Return the Gauss-Newton matrix as a dense matrix; parameters, result and errors as in :func:`hessian_matrix`.
 
@@ -94,7 +101,7 @@ def gauss_newton_matrix(
     array([[9., 6.],
            [6., 4.]])
     """
-    return _matrix(objective, True, method, layers, out, progress)
+    return _matrix(objective, True, method, layers, out, progress, checkpoint)
 
 
 def hessian_blocks(objective: Objective) -> list[Array]:
@@ -154,17 +161,25 @@ def operator_matrix(operator: LinearOperator, *, out: Any = None, progress: Prog
     return out
 
 
-def _matrix(objective: Objective, gauss_newton: bool, method: str, layers: Any, out: Any, progress: Progress) -> Any:
+def _matrix(
+    objective: Objective, gauss_newton: bool, method: str, layers: Any, out: Any, progress: Progress, checkpoint: Any
+) -> Any:
     if method not in ("structure", "products"):
         raise ValueError(f"method must be 'structure' or 'products', got {method!r}")
     layout = layouts(objective.net, chosen_layers(objective.net, layers))
     n = max(layer.stop for layer in layout.values())
     out = _checked_out(out, (n, n), objective.dtype)
-    with reporting(progress, "matrix") as report:
+    task = "gauss_newton_matrix" if gauss_newton else "hessian_matrix"
+    arguments = {"method": method, "layers": None if layers is None else [int(layer) for layer in layers]}
+    with (
+        recording(checkpoint, task, objective, arguments, seed=0) as record,
+        reporting(progress, "matrix") as report,
+    ):
         if method == "structure":
-            assemble(objective, gauss_newton, objective.l2, layout, out, report)
+            assemble(objective, gauss_newton, objective.l2, layout, out, report, record)
         else:
-            _fill_by_products(objective, gauss_newton, layout, out, report)
+            _fill_by_products(objective, gauss_newton, layout, out, report, record)
+        record.finish(None)
     return out
 
 
@@ -178,14 +193,20 @@ def _checked_out(out: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     return out
 
 
-def _columns(operator: LinearOperator, positions: Array | None = None) -> Iterator[tuple[int, int, Array]]:
+def _columns(
+    operator: LinearOperator, positions: Array | None = None, record: Recorder | None = None
+) -> Iterator[tuple[int, int, Array]]:
     """Yield the columns at some positions, ``BLOCK`` at a time, with their numbers."""
     chosen = np.arange(operator.shape[1]) if positions is None else positions
     for start in range(0, len(chosen), BLOCK):
         stop = min(len(chosen), start + BLOCK)
         units = np.zeros((operator.shape[1], stop - start), operator.dtype, order="F")
         units[chosen[start:stop], np.arange(stop - start)] = 1.0
-        yield start, stop, operator.matmat(units)
+        if record is None:
+            yield start, stop, operator.matmat(units)
+        else:
+            columns = record.unit(f"columns from {start}", None, lambda V=units: (operator.matmat(V),))[0]  # type: ignore[misc]
+            yield start, stop, columns.astype(operator.dtype, copy=False)
 
 
 def _fill_by_products(
@@ -194,11 +215,12 @@ def _fill_by_products(
     layout: dict[int, LayerLayout],
     out: Any,
     report: Callable[[int, int], None],
+    record: Recorder,
 ) -> None:
     """Fill ``out`` block of rows by block of rows; what lies left of the diagonal is copied from above it."""
     operator = GaussNewtonOperator(objective) if gauss_newton else HessianOperator(objective)
     positions = np.concatenate([np.arange(objective.num_parameters)[layer.theta] for layer in layout.values()])
-    for start, stop, columns in _columns(operator, positions):
+    for start, stop, columns in _columns(operator, positions, record):
         rows = np.array(columns[positions].T, order="C")
         if start:
             rows[:, :start] = out[:start, start:stop].T

@@ -37,7 +37,8 @@ def dense_matrix(operator: SymmetricOperator, report: ProgressFunction, block_si
     matrix = np.empty((n, n), order="F")
     for first in range(0, n, block_size):
         columns = min(block_size, n - first)
-        matrix[:, first : first + columns] = operator(np.eye(n, columns, -first))
+        block = operator.recorded(f"columns from {first}", np.eye(n, columns, -first))
+        matrix[:, first : first + columns] = block
         report(first + columns, n)
     return matrix
 

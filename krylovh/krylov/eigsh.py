@@ -19,7 +19,7 @@ start: why a random start misses an eigenvalue with small probability only.
 
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,8 +30,10 @@ from krylovh.krylov.basis import BasisStorage
 from krylovh.krylov.ends import WHICH, Request, Which
 from krylovh.krylov.stages import complete_spectrum, filtered_stages, krylov_stages
 from krylovh.krylov.start import checked_block, known_vectors
+from krylovh.krylov.stops import is_final
 from krylovh.krylov.symmetric import SymmetricOperator, resolve_seed
 from krylovh.progress import Progress, reporting
+from krylovh.recording import CheckpointLike, recording
 from krylovh.results import EigenResult
 
 __all__ = ["eigsh"]
@@ -60,6 +62,7 @@ def eigsh(
     deflate: ArrayLike | None = None,
     basis_path: str | PathLike[str] | None = None,
     memory_limit: int | None = None,
+    checkpoint: str | PathLike[str] | CheckpointLike | None = None,
 ) -> EigenResult:
     """Return k extreme eigenpairs of a symmetric operator.
 
@@ -107,6 +110,9 @@ def eigsh(
     memory_limit : int, optional
         Bytes that a basis may take in memory; a larger one is in a file, in ``basis_path`` or the system's folder of
         temporary files.
+    checkpoint : path or Checkpoint, optional
+        File from which the same call goes on if this one is stopped, at any moment.  In the later call ``k``, ``tol``,
+        ``max_products`` and ``max_restarts`` may be larger, or closer: the pairs that were found are where it starts.
 
     Returns
     -------
@@ -157,25 +163,40 @@ def eigsh(
     name = str(which) if interval is None else f"[{interval[0]:g}, {interval[1]:g}]"
     capacity = _basis_size(ncv, k, n, name, block)
     storage = _storage(basis_path, memory_limit)
-    request, seed = Request(k, name, float(tol)), resolve_seed(rng, A)
-    with reporting(progress, "eigsh") as report, one_blas_thread(8 * n):
+    request = Request(k, name, float(tol))
+    arguments = {"which": which, "v0": v0, "ncv": ncv, "verify": verify, "block_size": block_size, "deflate": deflate}
+    larger = {"k": k, "tol": float(tol), "max_products": max_products, "max_restarts": max_restarts}
+    seed = None if rng is None else resolve_seed(rng, A)
+    with (
+        recording(checkpoint, "eigsh", A, arguments, larger=larger, seed=seed) as record,
+        reporting(progress, "eigsh") as report,
+        one_blas_thread(8 * n),
+    ):
+        if record.result is not None:
+            return cast(EigenResult, record.result)
+        operator.record, seed = record, record.seed
         if interval is not None:
-            return filtered_stages(operator, request, seed, report, interval, max_restarts, verify, deflated, storage)
-        if which == "SM" or (capacity == n and operator.remaining > n + k):
-            return complete_spectrum(operator, request, seed, report, deflated)
-        return krylov_stages(
-            operator,
-            request,
-            seed,
-            report,
-            start,
-            block,
-            capacity,
-            max_restarts,
-            verify,
-            deflated=deflated,
-            storage=storage,
-        )
+            result = filtered_stages(operator, request, seed, report, interval, max_restarts, verify, deflated, storage)
+        elif which == "SM" or (capacity == n and operator.remaining > n + k):
+            result = complete_spectrum(operator, request, seed, report, deflated)
+        else:
+            return krylov_stages(
+                operator,
+                request,
+                seed,
+                report,
+                start,
+                block,
+                capacity,
+                max_restarts,
+                verify,
+                deflated=deflated,
+                storage=storage,
+                max_seconds=max_seconds,
+            )
+        if is_final(result.status, max_seconds):
+            record.finish(result)
+        return result
 
 
 def _checked_interval(which: Any) -> tuple[float, float] | None:

@@ -36,6 +36,9 @@ Array = NDArray[np.float64]
 __all__ = ["LockstepLanczos"]
 
 
+_STATE = ("exponent", "alphas", "betas", "steps", "invariant", "active", "_norms")
+
+
 class LockstepLanczos:
     """Lanczos processes from the columns of ``V``, advanced by :meth:`step`.
 
@@ -130,6 +133,26 @@ class LockstepLanczos:
         going_on = ~self.invariant[self.active]
         self.active = self.active[going_on & (j + 1 < self.num_steps)]
 
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next steps depend on, between two of them; arrays are views."""
+        rows = min(int(self.steps.max(initial=0)) + 1, self._basis.shape[1])
+        state = {name: getattr(self, name) for name in _STATE}
+        if self._orthogonality is not None:
+            state |= {f"orthogonality{name}": getattr(self._orthogonality, name) for name in _Orthogonality.STATE}
+        return {**state, "basis": self._basis[:, :rows], "num_products": self._A.num_products}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where processes of the same size were; what is in the state is copied."""
+        for name in _STATE:
+            if isinstance(mine := getattr(self, name), np.ndarray) and name != "active":
+                mine[...] = state[name]
+            else:
+                setattr(self, name, state[name])
+        for name in _Orthogonality.STATE if self._orthogonality is not None else ():
+            getattr(self._orthogonality, name)[...] = state[f"orthogonality{name}"]
+        self._basis[:, : state["basis"].shape[1]] = state["basis"]
+        self._A.num_products = state["num_products"]
+
     def _check_symmetry(self, V: NDArray[Any], product: Array) -> None:
         """Refuse an operator that its first block of products shows to be not symmetric; free unless it looks so."""
         scaled = lambda u: ldexp(self._A(u), -self.exponent)  # noqa: E731
@@ -193,6 +216,8 @@ class _Orthogonality:
     plus the rounding of both products.  That is taken for a multiple of what the products are long, as columns of T;
     the multiple begins with machine epsilon, and follows the inner products that are computed on the way.
     """
+
+    STATE = ("_noise", "_products", "_estimates", "_lengths", "_again")
 
     def __init__(self, alphas: Array, betas: Array, eps: float, level: float) -> None:
         b, num_steps = alphas.shape

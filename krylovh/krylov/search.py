@@ -5,6 +5,8 @@ of its own that belong to the k best are its *catch*.  The first process must ca
 nothing, and is over as soon as that is clear.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,7 @@ from krylovh.krylov.exclusion import CONFIDENT, excluded_interval, log_probabili
 from krylovh.krylov.factorization import LanczosFactorization, RitzPairs
 from krylovh.krylov.orthogonalize import orthogonalize
 from krylovh.krylov.pairs import Pairs, checked_products, rayleigh_ritz
+from krylovh.krylov.position import Position
 from krylovh.krylov.scaling import ScaledOperator
 from krylovh.krylov.symmetric import BudgetSpent, NonFiniteProduct
 from krylovh.progress import ProgressFunction
@@ -74,19 +77,38 @@ class Search:
         self.deflated, self.storage = deflated, storage
         self.found = self.base = Pairs.none(A.n)
         self.process: Factorization | None = None
+        self.stage = "find"  # then "compare", where the whole basis is taken out, and "verify"
+        self.position = Position()
+        self.save: Callable[[], None] = lambda: None  # is called where the state is consistent
         self.norm = 0.0  # largest |Ritz value| met
         self.num_restarts = 0
         self.verified = False
         self.rest = (-np.inf, np.inf)  # holds all other eigenvalues, as far as it is known
         self.product_error = 0.0  # of products, root mean square, where they were not made anew
-        self._last: tuple[RitzPairs, Index] | None = None  # state of the process when its catch was absorbed
+        self.last: tuple[RitzPairs, Index] | None = None  # state of the process when its catch was absorbed
 
     def find(self, start: Array, product: Array | None) -> None:
         """Stages 1 and 2: converge k pairs from a start vector, whose product may be known."""
         process = self._lanczos(self.capacity, self.deflated, start)
         self.process = process
         process.extend(product)
-        self._converge(process)
+        self._converge(process, self._first_position())
+
+    def go_on(self) -> None:
+        """Go on with stages 1 and 2 where a search was that has left its state."""
+        if self.stage == "find" and self.process is not None:
+            self._converge(self.process, self.position)
+
+    def ask_for_more(self) -> None:
+        """Go on with the process of stage 1 for more pairs, or closer ones."""
+        assert self.process is not None
+        self.stage, self.position, self.verified = "find", self._first_position(), False
+        self._converge(self.process, self.position)
+
+    def start_over(self) -> None:
+        """Forget the process and the pairs, so that stage 1 may begin from them."""
+        self.stage, self.process, self.last, self.verified = "find", None, None, False
+        self.found = self.base = Pairs.none(self.A.n)
 
     def find_by_blocks(self, block: Array, known: Pairs | None) -> None:
         """Stages 1 and 2 from a block of start vectors, or from orthonormal vectors with known products."""
@@ -97,7 +119,7 @@ class Search:
         self.process = process
         if known is not None:
             process.adopt(known.vectors, known.products)
-        self._converge(process)
+        self._converge(process, self._first_position())
 
     def verify(self, probe: Array, product: Array | None) -> None:
         """Stage 3: look for pairs that belong to the set and are missing, until there are none.
@@ -107,12 +129,18 @@ class Search:
         probe, product : ndarray, shape (n,)
             A random unit vector that no process has started from, and its product if that is known.
         """
-        self.base = self.found
-        first, self.process = self.process, None  # what the first process has caught is the base now
-        if first is not None and self._nothing_overlooked(first, probe, product):
+        if self.stage != "verify":
+            self.stage, self.base = "compare", self.found
+            self.save()
+            first, self.process = self.process, None  # what the first process has caught is the base now
+            if first is not None and self._nothing_overlooked(first, probe, product):
+                self.verified = True
+                return
+            del first
+        elif self.process is not None and not self._converge(self.process, self.position):
             self.verified = True
             return
-        del first
+        self.stage = "verify"
         while True:
             self.base = self.found
             locked = np.hstack([self.deflated, self.base.vectors])
@@ -122,7 +150,7 @@ class Search:
                 break
             process = self._lanczos(min(self.capacity, left), locked)
             self.process = process
-            if not self._converge(process):
+            if not self._converge(process, self._first_position()):
                 break
         self.verified = True
 
@@ -150,51 +178,65 @@ class Search:
             A, A.n, capacity, start, locked=locked, rng=self.rng, eps=A.eps, storage=self.storage
         )
 
-    def _converge(self, process: Factorization) -> bool:
+    def _first_position(self) -> Position:
+        # half of the tolerance: a rotation within a cluster may mix two residuals
+        return Position(0.5 * self.tol, np.inf, self.num_restarts)
+
+    def _converge(self, process: Factorization, position: Position) -> bool:
         """Run a process until its catch has true residuals within the tolerance, or as small as they get.
 
         Returns whether there was a catch.
         """
-        tightness, before = 0.5 * self.tol, np.inf  # half: a rotation within a cluster may mix two residuals
         while True:
-            ritz, catch = self._iterate(process, tightness)
+            self.position = position
+            ritz, catch = self._iterate(process, position)
             if catch.size == 0:
                 return False
             self._absorb(process, ritz, catch)
-            self._last = ritz, catch
+            self.last = ritz, catch
             worst = float(self.found.residual_norms.max())
-            attainable = tightness * self.norm > self._floor(process)
-            if worst <= self.tol * self.norm or not attainable or worst > 0.5 * before:
+            attainable = position.tightness * self.norm > self._floor(process)
+            if worst <= self.tol * self.norm or not attainable or worst > 0.5 * position.before:
                 return True
-            tightness, before = 0.1 * tightness, worst
+            position = Position(0.1 * position.tightness, worst, self.num_restarts)
 
-    def _iterate(self, process: Factorization, tightness: float) -> tuple[RitzPairs, Index]:
+    def _iterate(self, process: Factorization, position: Position) -> tuple[RitzPairs, Index]:
         """Extend and restart a process until its catch, by estimate, is converged and complete."""
-        near, restarts, log_betas = False, self.num_restarts, 0.0
         while True:
-            blocks = isinstance(process, BlockLanczosFactorization)
-            if process.size and (process.full or process.invariant or near or blocks or process.size % 4 == 0):
-                ritz = process.ritz()
-                self.norm = max(self.norm, float(np.abs(ritz.values).max()))
-                catch = self._catch(ritz)
-                target = max(tightness * self.norm, self._floor(process))
-                converged = ritz.residual_norms[catch] <= target
-                near = bool((ritz.residual_norms[catch] <= _NEAR * target).all())
-                settled = min(self.base.values.size, self.k - catch.size)
-                self.report(settled + int(np.count_nonzero(converged)), self.k)
-                enough = self.base.values.size + catch.size >= self.k
-                if process.complete or (enough and converged.all() and catch.size):
-                    if catch.size == 0:
-                        self.rest = float(ritz.values[0]), float(ritz.values[-1])
-                    return ritz, catch
-                restarted = self.num_restarts > restarts
-                if enough and not catch.size and self._clear(process, ritz, None if restarted else log_betas):
-                    return ritz, catch
-                if process.full:
-                    self._restart(process, ritz, catch)
+            if not position.extends and (ended := self._examine(process, position)) is not None:
+                return ended
+            position.extends = True
+            self.save()
             process.extend()
             if isinstance(process, LanczosFactorization):
-                log_betas += _log(process.beta)
+                position.log_betas += _log(process.beta)
+            position.extends = False
+
+    def _examine(self, process: Factorization, position: Position) -> tuple[RitzPairs, Index] | None:
+        """Return the Ritz pairs and the catch if that is what is wanted; restart the process if it is full."""
+        blocks = isinstance(process, BlockLanczosFactorization)
+        seldom = not (process.full or process.invariant or position.near or blocks or process.size % 4 == 0)
+        if process.size == 0 or seldom:
+            return None
+        ritz = process.ritz()
+        self.norm = max(self.norm, float(np.abs(ritz.values).max()))
+        catch = self._catch(ritz)
+        target = max(position.tightness * self.norm, self._floor(process))
+        converged = ritz.residual_norms[catch] <= target
+        position.near = bool((ritz.residual_norms[catch] <= _NEAR * target).all())
+        settled = min(self.base.values.size, self.k - catch.size)
+        self.report(settled + int(np.count_nonzero(converged)), self.k)
+        enough = self.base.values.size + catch.size >= self.k
+        if process.complete or (enough and converged.all() and catch.size):
+            if catch.size == 0:
+                self.rest = float(ritz.values[0]), float(ritz.values[-1])
+            return ritz, catch
+        restarted = self.num_restarts > position.restarts
+        if enough and not catch.size and self._clear(process, ritz, None if restarted else position.log_betas):
+            return ritz, catch
+        if process.full:
+            self._restart(process, ritz, catch)
+        return None
 
     def _restart(self, process: Factorization, ritz: RitzPairs, catch: Index) -> None:
         if self.num_restarts == self.max_restarts:
@@ -240,9 +282,9 @@ class Search:
         That complement has fewer eigenvalues near the set than the complement of the set, so that a few steps from a
         random vector are enough where the set is well separated.  It is given up as soon as this looks unlikely.
         """
-        if self._last is None:
+        if self.last is None:
             return False
-        ritz, catch = self._last
+        ritz, catch = self.last
         others = np.delete(np.arange(ritz.values.size), catch)
         unwanted = ritz.values[others], ritz.residual_norms[others]
         low, high = self._widened_interval()

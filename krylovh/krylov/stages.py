@@ -1,5 +1,7 @@
 """The stages of eigsh on one operator, each of which may be stopped and leaves what was found."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,8 +13,9 @@ from krylovh.krylov.interval import IntervalSearch
 from krylovh.krylov.pairs import Pairs
 from krylovh.krylov.scaling import ScaledOperator, ldexp
 from krylovh.krylov.search import ROUNDING, Search
-from krylovh.krylov.start import first_products, random_stream
-from krylovh.krylov.stops import STOPS, status_of
+from krylovh.krylov.search_state import restore_search, search_state
+from krylovh.krylov.start import FirstProducts, first_products, random_stream
+from krylovh.krylov.stops import STOPS, is_final, status_of
 from krylovh.krylov.symmetric import NonFiniteProduct, SymmetricOperator
 from krylovh.progress import ProgressFunction
 from krylovh.results import EigenResult, Status
@@ -47,18 +50,28 @@ def krylov_stages(
     *,
     deflated: Array,
     storage: BasisStorage,
+    max_seconds: float | None = None,
 ) -> EigenResult:
     """Stages 1 to 3 by Krylov processes, each of which may end in an exception that leaves a partial result."""
     operator.reserved = request.k  # for the residuals of whatever will have been found
     try:
-        first = first_products(operator, start, block, deflated, seed)
+        first = _recorded_first_products(operator, start, block, deflated, seed)
     except STOPS as stop:
         return _nothing(operator, request, seed, stop)
+    record, state = operator.record, operator.record.state("search")
     A, directions = first.A, random_stream(seed, "direction")
     search = Search(A, request, capacity, max_restarts, directions, report, deflated=deflated, storage=storage)
-    stopped = None
+    search.save = lambda: record.offer("search", current)
+    stopped = rest = None
+
+    def current() -> dict[str, Any]:
+        return {**search_state(search), "k": request.k, "tol": request.tol}
+
     try:
-        if block == 1:
+        if state is not None:
+            operator.num_products = state["num_products"]
+            _go_on(search, state, request)
+        elif block == 1:
             search.find(first.block[:, 0], None if first.products is None else first.products[:, 0])
         else:
             search.find_by_blocks(first.block, first.pairs())
@@ -66,12 +79,14 @@ def krylov_stages(
             search.verify(first.probe, first.probe_product)
     except STOPS as stop:
         stopped = status_of(stop)
+        if stopped is not Status.INTERRUPTED:  # which comes anywhere, also where the state is not consistent
+            rest = current()
         search.close()
     pairs = search.found
     gaps = np.zeros(pairs.values.size)
     if search.verified:
         gaps = gaps_to_interval(pairs.values, pairs.residual_norms, *search.rest)
-    return eigen_result(
+    result = eigen_result(
         A,
         request,
         seed,
@@ -83,6 +98,41 @@ def krylov_stages(
         search.num_restarts,
         search.product_error,
     )
+    if rest is None and stopped is None:
+        search.stage, search.process = "done", None
+        rest = current()
+    if is_final(result.status, max_seconds):
+        record.finish(result, "search", lambda: rest or {})
+    elif rest is not None:
+        record.offer("search", lambda: rest, force=True)
+    return result
+
+
+def _go_on(search: Search, state: dict[str, Any], request: Request) -> None:
+    """Go on from a recorded state, perhaps with a larger request."""
+    restore_search(search, state)
+    if (state["k"], state["tol"]) == (request.k, request.tol):
+        search.go_on()
+        return
+    if search.process is not None and search.stage != "verify":
+        search.ask_for_more()
+    else:  # the pairs are the start of a process: their residuals lead on
+        known = search.found
+        search.start_over()
+        search.find_by_blocks(known.vectors[:, :1], known)
+
+
+def _recorded_first_products(
+    operator: SymmetricOperator, start: Array | None, block: int, deflated: Array, seed: int
+) -> FirstProducts:
+    def compute() -> tuple[Array, ...]:
+        first = first_products(operator, start, block, deflated, seed)
+        products = np.zeros((operator.n, 0)) if first.products is None else first.products
+        return first.block, products, first.probe, first.probe_product, np.array([float(first.A.exponent)])
+
+    vectors, products, probe, probe_product, exponent = operator.record.unit("first products", operator, compute)
+    A = ScaledOperator(operator, int(exponent[0]))
+    return FirstProducts(A, vectors, products if products.shape[1] else None, probe, probe_product)
 
 
 def filtered_stages(
@@ -99,7 +149,7 @@ def filtered_stages(
     """Return all eigenpairs in an interval, by a polynomial filter."""
     operator.reserved = 2 * request.k
     try:
-        first = first_products(operator, None, 1, deflated, seed)
+        first = _recorded_first_products(operator, None, 1, deflated, seed)
     except STOPS as stop:
         return _nothing(operator, request, seed, stop)
     a, b = (float(ldexp(end, -first.A.exponent)) for end in interval)

@@ -6,18 +6,19 @@ exceeded, and NaN or infinity cannot enter a basis unseen.
 """
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
+from krylovh.agreement import agreement_of
 from krylovh.blas import blas_threads_of_caller
+from krylovh.recording import Recorder, Unrecorded
 
 Array = NDArray[np.float64]
 
-__all__ = ["BudgetSpent", "NonFiniteProduct", "SymmetricOperator", "agreement_of", "resolve_seed"]
+__all__ = ["BudgetSpent", "NonFiniteProduct", "SymmetricOperator", "resolve_seed"]
 
 
 class BudgetSpent(Exception):
@@ -60,6 +61,8 @@ class SymmetricOperator:
         self.max_products = max_products
         #: products that are kept back from the budget for a closing computation
         self.reserved = 0
+        #: memory of the run
+        self.record: Recorder = Unrecorded()
         self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
         self._agree = agreement_of(A)
 
@@ -101,6 +104,10 @@ class SymmetricOperator:
             raise NonFiniteProduct
         return product
 
+    def recorded(self, name: str, V: Array) -> Array:
+        """Return ``A V`` as a unit of the run: the recorded product of that name, or a new one."""
+        return self.record.unit(name, self, lambda: (self(V),))[0]
+
     def _apply(self, V: NDArray[Any]) -> NDArray[Any]:
         """Return ``A V`` as a new array, with complaints that name what a product must be."""
         self.num_products += 1 if V.ndim == 1 else V.shape[1]
@@ -122,29 +129,6 @@ def _has_block_product(operator: LinearOperator) -> bool:
         return False
     # LinearOperator(shape, matvec=...) without matmat hides the same loop
     return getattr(operator, "_CustomLinearOperator__matmat_impl", True) is not None
-
-
-def agreement_of(A: Any) -> Callable[[Any], Any]:
-    """Return what lets processes that share an operator decide alike: its method ``agree``, or one of its parts'.
-
-    ``agree(value)`` returns the value of the first of them.  An operator without it is not shared: the value stands.
-
-    Examples
-    --------
-    >>> agreement_of(np.eye(2))(3)
-    3
-    """
-    agree: Callable[[Any], Any] | None = getattr(A, "agree", None)
-    if agree is not None:
-        return agree
-    parts = [*getattr(A, "args", ()), getattr(A, "A", None)]  # of what SciPy combines, and of an inverse
-    shared = [part for part in parts if isinstance(part, LinearOperator)]
-    found = [agreement_of(part) for part in shared]
-    return next((agree for agree in found if agree is not _stands), _stands)
-
-
-def _stands(value: Any) -> Any:
-    return value
 
 
 def resolve_seed(rng: int | np.random.Generator | None, A: Any = None) -> int:

@@ -10,7 +10,8 @@ measure: nodes are the eigenvalues of ``T``, weights the squared first component
 The probes run in lockstep, so that every step is one block product.  Cost: ``num_probes * num_steps`` products.
 """
 
-from typing import Any, Literal, get_args
+from os import PathLike
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 from krylovh.blas import one_blas_thread
 from krylovh.checks import whole_number
 from krylovh.krylov.lockstep import LockstepLanczos
+from krylovh.krylov.recorded_lockstep import Tridiagonals, finished_processes
 from krylovh.krylov.scaling import ldexp
-from krylovh.krylov.stops import STOPS, status_of
+from krylovh.krylov.stops import STOPS, is_final, status_of
 from krylovh.krylov.symmetric import SymmetricOperator, resolve_seed
 from krylovh.progress import Progress, reporting
+from krylovh.recording import CheckpointLike, recording
 from krylovh.results import EigenResult, SpectralDensity, Status
 from krylovh.stochastic.outliers import known_eigenpairs, perturbation_bound
 from krylovh.stochastic.probes import probe_block
@@ -47,6 +50,7 @@ def spectral_density(
     max_products: int | None = None,
     max_seconds: float | None = None,
     progress: Progress = False,
+    checkpoint: str | PathLike[str] | CheckpointLike | None = None,
 ) -> SpectralDensity:
     """Estimate the density and the cumulative distribution of the eigenvalues of ``A``.
 
@@ -79,6 +83,8 @@ def spectral_density(
         No product is started later than this.
     progress : bool or callable
         Show a bar, or call ``progress(done, total)`` after every step.
+    checkpoint : path or Checkpoint, optional
+        File from which the same call goes on if this one is stopped, at any moment; ``num_probes`` may be larger then.
 
     Returns
     -------
@@ -139,42 +145,67 @@ def spectral_density(
     if keeps_basis:
         group = max(1, min(group, BASIS_BYTES // (operator.dtype.itemsize * n * num_steps)))
     group = -(-probes // max(1, -(-probes // group))) or 1  # groups of equal size
-    seed = resolve_seed(rng, A)
-
+    arguments = {
+        "num_steps": num_steps,
+        "outliers": outliers,
+        "reorthogonalize": reorthogonalize,
+        "block_size": block_size,
+    }
+    larger = {"num_probes": num_probes, "max_products": max_products}
+    seed = None if rng is None else resolve_seed(rng, A)
     nodes, weights = np.full((2, probes, num_steps), np.nan)
     exact = np.zeros(probes, dtype=bool)
     accuracy, outlier_error = 0.0, np.inf if known.size else 0.0
     status = Status.CONVERGED
-    with reporting(progress, "spectral density") as report:
+    with (
+        recording(checkpoint, "spectral_density", A, arguments, larger=larger, seed=seed) as record,
+        reporting(progress, "spectral density") as report,
+    ):
+        if record.result is not None:
+            return cast(SpectralDensity, record.result)
+        operator.record = record
         try:
-            outlier_error = perturbation_bound(operator, known, X)
-            for first in range(0, probes, group):
-                rows = slice(first, min(first + group, probes))
-                V = probe_block(n, first, rows.stop - first, seed=seed, purpose="density", distribution="sphere")
-                if known.size:
-                    V -= X @ (X.T @ V)
-                    V /= np.linalg.norm(V, axis=0)  # uniform on the sphere of the complement
-                processes = LockstepLanczos(operator, V, steps, reorthogonalize=keeps_basis, level=level, deflated=X)
-                del V  # it is in the basis
-                accuracy = 6 * processes.tolerance  # a residual within the tolerance moves a node by less
-                try:
-                    while processes.active.size:
-                        processes.step()
-                        report(first * steps + (rows.stop - first) * int(processes.steps.max()), probes * steps)
-                finally:  # an interrupted group leaves the steps it finished
-                    _read_rules(processes, nodes[rows], weights[rows])
-                    exact[rows] = processes.invariant
+            bound = record.unit("outliers", operator, lambda: (np.array([perturbation_bound(operator, known, X)]),))
+            outlier_error = float(bound[0][0])
+            first = 0
+            while first < probes:
+                count = min(group, probes - first)
+
+                def start(first: int = first, count: int = count) -> LockstepLanczos:
+                    V = probe_block(n, first, count, seed=record.seed, purpose="density", distribution="sphere")
+                    if known.size:
+                        V -= X @ (X.T @ V)
+                        V /= np.linalg.norm(V, axis=0)  # uniform on the sphere of the complement
+                    return LockstepLanczos(operator, V, steps, reorthogonalize=keeps_basis, level=level, deflated=X)
+
+                def stepped(processes: LockstepLanczos, first: int = first) -> None:
+                    report(first * steps + len(processes.steps) * int(processes.steps.max()), probes * steps)
+
+                def read(found: Tridiagonals, first: int = first) -> None:
+                    nonlocal accuracy
+                    accuracy = 6 * found.tolerance  # a residual within the tolerance moves a node by less
+                    rows = slice(first, min(first + len(found.steps), probes))
+                    _read_rules(found, nodes[rows], weights[rows])
+                    exact[rows] = found.invariant[: rows.stop - first]
+
+                # an interrupted group leaves the steps it finished
+                found = finished_processes(operator, f"{steps} steps: from {first}", start, stepped, read)
+                read(found)
+                first += len(found.steps)
         except STOPS as stop:
             status = status_of(stop)
-    cut_short = probes < num_probes or (steps < num_steps and not exact.all())
-    if status is Status.CONVERGED and cut_short:
-        status = Status.BUDGET
-    kept = ~np.isnan(nodes[:, 0])
-    weights *= bulk / n
-    return SpectralDensity(
-        nodes[kept], weights[kept], n, operator.num_products, seed, status, exact[kept], accuracy,
-        None if outliers is None else np.sort(known), outlier_error,
-    )  # fmt: skip
+        cut_short = probes < num_probes or (steps < num_steps and not exact.all())
+        if status is Status.CONVERGED and cut_short:
+            status = Status.BUDGET
+        kept = ~np.isnan(nodes[:, 0])
+        weights *= bulk / n
+        density = SpectralDensity(
+            nodes[kept], weights[kept], n, operator.num_products, record.seed, status, exact[kept], accuracy,
+            None if outliers is None else np.sort(known), outlier_error,
+        )  # fmt: skip
+        if is_final(status, max_seconds):
+            record.finish(density)
+        return density
 
 
 def gauss_rule(alphas: Array, betas: Array) -> tuple[Array, Array]:
@@ -203,9 +234,9 @@ def gauss_rule(alphas: Array, betas: Array) -> tuple[Array, Array]:
     return nodes, vectors[0] ** 2
 
 
-def _read_rules(processes: LockstepLanczos, nodes: Array, weights: Array) -> None:
+def _read_rules(processes: Tridiagonals, nodes: Array, weights: Array) -> None:
     """Write the Gauss rule of each process into its row."""
-    for i, m in enumerate(processes.steps):
+    for i, m in enumerate(processes.steps[: len(nodes)]):
         if m > 0:
             theta, weights[i, :m] = gauss_rule(processes.alphas[i, :m], processes.betas[i, : m - 1])
             nodes[i, :m] = ldexp(theta, processes.exponent)

@@ -11,7 +11,8 @@ out as well.  Its ratio to the variance is measured on all entries together (up 
 much the same for all.
 """
 
-from typing import Any, Literal, get_args
+from os import PathLike
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import scipy.linalg
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from krylovh.krylov.scaling import binary_exponent, ldexp
+from krylovh.krylov.stops import is_final
 from krylovh.krylov.symmetric import SymmetricOperator, resolve_seed
 from krylovh.progress import Progress, ProgressFunction, reporting
+from krylovh.recording import CheckpointLike, recording
 from krylovh.results import DiagonalEstimate
 from krylovh.stochastic.hutchinson import PILOT
 from krylovh.stochastic.leave_one_out import range_basis
@@ -51,6 +54,7 @@ def diagonal(
     block_size: int | None = None,
     max_seconds: float | None = None,
     progress: Progress = False,
+    checkpoint: str | PathLike[str] | CheckpointLike | None = None,
 ) -> DiagonalEstimate:
     """Estimate the diagonal of ``A`` with standard errors and 95 % intervals.
 
@@ -77,6 +81,9 @@ def diagonal(
         No product is started later than this.
     progress : bool or callable
         Show a bar, or call ``progress(done, total)`` after every block.
+    checkpoint : path or Checkpoint, optional
+        File from which the same call goes on if this one is stopped, at any moment; ``num_products`` may be larger
+        then.
 
     Returns
     -------
@@ -109,7 +116,29 @@ def diagonal(
     target = Target.of(rtol, atol)
     budget = checked_budget(num_products, target, _LEAST[method])
     block_size = checked_block_size(block_size)
-    operator, seed = SymmetricOperator(A, max_products=budget, max_seconds=max_seconds), resolve_seed(rng, A)
+    operator = SymmetricOperator(A, max_products=budget, max_seconds=max_seconds)
+    arguments = {"method": method, "simultaneous": simultaneous, "block_size": block_size}
+    larger = {"num_products": num_products, "rtol": rtol, "atol": atol}
+    seed = None if rng is None else resolve_seed(rng, A)
+    with recording(checkpoint, "diagonal", A, arguments, larger=larger, seed=seed) as record:
+        if record.result is not None:
+            return cast(DiagonalEstimate, record.result)
+        operator.record = record
+        found = _estimate(operator, method, target, simultaneous, record.seed, block_size, progress)
+        if is_final(found.status, max_seconds):
+            record.finish(found)
+    return found
+
+
+def _estimate(
+    operator: SymmetricOperator,
+    method: Method,
+    target: Target | None,
+    simultaneous: bool,
+    seed: int,
+    block_size: int,
+    progress: Progress,
+) -> DiagonalEstimate:
     n = operator.n
     level = 0.975 if not simultaneous else 1 - 0.025 / max(n, 1)
     estimator = (_Bekas if method == "bekas" else _XDiag)(operator, seed, block_size, level)
@@ -141,7 +170,7 @@ class _Diagonal:
         value = np.empty(n)
         for first in range(0, n, self.block_size):
             block = min(self.block_size, n - first)
-            product = self.operator(np.eye(n, block, -first))
+            product = self.operator.recorded(f"exact: {first} to {first + block}", np.eye(n, block, -first))
             value[first : first + block] = np.diagonal(product, -first)
             report(first + block, n)
         self._set(value, np.zeros(n), 0.0, self.operator.eps * np.abs(value))
@@ -163,8 +192,10 @@ class _Bekas(_Diagonal):
         self.count = 0
         self._mean, self._squares, self._magnitude = np.zeros((3, operator.n))
         self._pilot: tuple[int, Array] | None = None  # count, variance
+        self._goal = 0  # of the present draw
 
     def spend(self, num_products: int, report: ProgressFunction) -> bool:
+        self._restore()
         self._draw(num_products, report)
         return True
 
@@ -172,9 +203,12 @@ class _Bekas(_Diagonal):
         """Stein's two stages, for the entry that needs most samples."""
         if largest < 2:
             return False
-        self._draw(int(min(PILOT, largest)), report)
-        variance = self._squares / (self.count - 1)
-        self._pilot = self.count, variance
+        self._restore()
+        if self._pilot is None:
+            self._draw(int(min(PILOT, largest)), report)
+            self._pilot = self.count, self._squares / (self.count - 1)
+        variance = self._pilot[1]
+        self._draw(int(min(self._goal, largest)), report)  # to the end of what was decided before a stop
         while not self._reached(target):
             width = target.half_width(float(np.abs(self.value).max()))
             with np.errstate(over="ignore", divide="ignore"):
@@ -187,12 +221,30 @@ class _Bekas(_Diagonal):
             self._draw(int(wanted), report)
         return True
 
+    def _state(self) -> dict[str, Any]:
+        pilot, variance = self._pilot or (0, np.zeros(0))
+        sums = {"mean": self._mean, "squares": self._squares, "magnitude": self._magnitude, "variance": variance}
+        counts = {"count": self.count, "pilot": pilot, "goal": self._goal}
+        return {**sums, **counts, "num_products": self.operator.num_products}
+
+    def _restore(self) -> None:
+        """Go on with the sums of a run before, if there are any."""
+        state = self.operator.record.state("sums")
+        if state is None:
+            return
+        self._mean, self._squares, self._magnitude = (state[name].copy() for name in ("mean", "squares", "magnitude"))
+        self.count, self._goal, self.operator.num_products = state["count"], state["goal"], state["num_products"]
+        self._pilot = (state["pilot"], state["variance"]) if state["pilot"] else None
+        self._refresh()
+
     def _draw(self, count: int, report: ProgressFunction) -> None:
+        self._goal = max(self._goal, count)
         while self.count < count:
             block = min(self.block_size, count - self.count)
             V = probe_block(self.operator.n, self.count, block, seed=self.seed, purpose="diagonal")
             V *= self.operator(V)
             self._append(V)
+            self.operator.record.offer("sums", self._state)
             report(self.count, count)
 
     def _append(self, X: Array) -> None:
@@ -205,6 +257,11 @@ class _Bekas(_Diagonal):
         self._squares += np.einsum("ij,ij->i", X, X) + step**2 * (self.count * block / total)
         self._mean += step * (block / total)
         self.count = total
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Compute value, errors and intervals from the sums."""
+        total = self.count
         count, variance = self._pilot or (total, self._squares / max(total - 1, 1))
         if count < 2:
             self.value = self._mean.copy()
@@ -244,7 +301,8 @@ class _XDiag(_Diagonal):
             for columns in self._blocks(size):
                 count = columns.stop - done
                 V[:, columns] = probe_block(n, first + done, count, seed=self.seed, purpose="xdiag")
-                Y[:, columns] = self.operator(V[:, columns])
+                name = f"xdiag: {first + done} to {first + columns.stop}"
+                Y[:, columns] = self.operator.recorded(name, V[:, columns])
                 done = columns.stop
                 report(done, 2 * size)
             exponent = binary_exponent(Y)
@@ -252,7 +310,9 @@ class _XDiag(_Diagonal):
             Q, R = range_basis(Y, self.operator.eps)
             Z = np.empty_like(Q, order="F")
             for columns in self._blocks(Q.shape[1]):
-                Z[:, columns] = ldexp(self.operator(Q[:, columns]), -exponent)
+                name = f"xdiag: range of {first} to {first + size}, from {columns.start}"
+                product = self.operator.recorded(name, Q[:, columns])
+                Z[:, columns] = ldexp(product, -exponent)
                 report(size + columns.stop, 2 * size)
         except BaseException:
             if done > 1 and np.isnan(self.value).all():  # what was finished gives at least what Bekas makes of it

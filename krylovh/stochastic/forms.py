@@ -33,6 +33,11 @@ class QuadraticForms(SymmetricOperator):
             raise NonFiniteProduct
         return values, self.eps * magnitudes
 
+    def recorded_forms(self, name: str, vectors: Callable[[], Array]) -> tuple[Array, Array]:
+        """Return what :meth:`evaluate` does, as a unit of the run; only if there is none yet are vectors made."""
+        values, rounding = self.record.unit(name, self, lambda: self.evaluate(vectors()))
+        return values, rounding
+
     def _ask(self, quadratic_form: Callable[[Any], Any], V: Array) -> Array:
         if V.shape[1] > self.remaining or self.time_is_up:
             raise BudgetSpent

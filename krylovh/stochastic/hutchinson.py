@@ -12,6 +12,8 @@ basis of ``A S``, and samples the rest:
 interval as in Hutchinson's method.  Where A has rank r, a sketch of r vectors is exact.
 """
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -80,19 +82,19 @@ class Hutchinson:
         """Take samples until there are ``count``."""
         while (drawn := self.values.size) < count:
             block = min(self.block_size, count - drawn)
-            V = probe_block(
-                self.forms.n,
-                self.first + drawn,
-                block,
-                seed=self.seed,
-                purpose=self.purpose,
-                distribution=self.distribution,
+            first, sketched = self.first + drawn, 0 if self.Q is None else self.Q.shape[1]
+            values, rounding = self.forms.recorded_forms(
+                f"{self.purpose} beside {sketched}: {first} to {first + block}", partial(self._probes, first, block)
             )
-            if self.Q is not None:
-                V -= self.Q @ (self.Q.T @ V)
-            values, rounding = self.forms.evaluate(V)
             self.values, self.rounding = np.append(self.values, values), np.append(self.rounding, rounding)
             report(drawn + block, count)
+
+    def _probes(self, first: int, count: int) -> Array:
+        options = {"seed": self.seed, "purpose": self.purpose}
+        V = probe_block(self.forms.n, first, count, distribution=self.distribution, **options)  # type: ignore[arg-type]
+        if self.Q is not None:
+            V -= self.Q @ (self.Q.T @ V)
+        return V
 
     def estimate(self) -> tuple[float, float, Interval]:
         """Return mean, standard error and 95 % interval."""
@@ -174,7 +176,8 @@ class HutchPlusPlus:
         for done in range(first, size, self.block_size):
             block = min(self.block_size, size - done)
             S = probe_block(n, done, block, seed=self.seed, purpose="hutch++ sketch")
-            product = self.forms(S)
+            name = f"sketch: {done} to {done + block}"
+            product = self.forms.recorded(name, S)
             Y[:, done - first : done - first + block] = product
             S *= product
             self._sketched = np.append(self._sketched, S.sum(axis=0))
@@ -188,7 +191,8 @@ class HutchPlusPlus:
         else:
             Y = thin_qr(Y)[0]
         for done in range(0, Y.shape[1], self.block_size):
-            values, rounding = self.forms.evaluate(Y[:, done : done + self.block_size])
+            name, part = f"sketch of {size}: basis from {first + done}", Y[:, done : done + self.block_size]
+            values, rounding = self.forms.recorded_forms(name, partial(np.asarray, part))
             self.known += float(values.sum())
             self.known_rounding += float(rounding.sum())
             report(size + first + done + values.size, 2 * size)
@@ -246,7 +250,8 @@ def exact_trace(forms: QuadraticForms, block_size: int, report: ProgressFunction
     for first in range(0, n, block_size):
         block = min(block_size, n - first)
         rows = slice(first, first + block)
-        values[rows], rounding[rows] = forms.evaluate(np.eye(n, block, -first))
+        found = forms.recorded_forms(f"exact: {first} to {first + block}", partial(np.eye, n, block, -first))
+        values[rows], rounding[rows] = found
         report(first + block, n)
     exponent = binary_exponent(values) + int(n).bit_length()  # the sum must not overflow
     values, rounding = ldexp(values, -exponent), ldexp(rounding, -exponent)

@@ -6,16 +6,20 @@ quadrature error is the mean of the half widths of the brackets of all probes, a
 Cost: ``num_probes * num_steps`` products.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from os import PathLike
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from krylovh.checks import whole_number
 from krylovh.krylov.lockstep import LockstepLanczos
+from krylovh.krylov.recorded_lockstep import Tridiagonals, finished_processes
+from krylovh.krylov.stops import is_final
 from krylovh.krylov.symmetric import SymmetricOperator, resolve_seed
 from krylovh.progress import Progress, ProgressFunction, reporting
+from krylovh.recording import CheckpointLike, recording
 from krylovh.results import Estimate
 from krylovh.stochastic.confidence import Interval, mean_interval, required_samples
 from krylovh.stochastic.density import BASIS_BYTES
@@ -48,6 +52,7 @@ def logdet(
     block_size: int | None = None,
     max_seconds: float | None = None,
     progress: Progress = False,
+    checkpoint: str | PathLike[str] | CheckpointLike | None = None,
 ) -> Estimate:
     """Estimate ``log det A = tr log A`` of a positive definite operator.
 
@@ -55,7 +60,7 @@ def logdet(
     ----------
     A : LinearOperator, ndarray or sparse matrix, shape (n, n)
         Symmetric and positive definite.
-    num_probes, num_steps, num_products, rtol, atol, lower_bound, rng, block_size, max_seconds, progress
+    num_probes, num_steps, num_products, rtol, atol, lower_bound, rng, block_size, max_seconds, progress, checkpoint
         As for :func:`trace_function`.  With the damping of ``A = B + damping I``, B positive semidefinite, as
         ``lower_bound`` the quadrature error is a bound that is proved.
 
@@ -83,9 +88,10 @@ def logdet(
     >>> print(logdet(A, num_probes=20, num_steps=15, lower_bound=1.0, rng=0))
     775.276 +- 5.2 (95 %: 763.918 to 786.158; quadrature error 4.1e-08; lanczos quadrature, 300 products, seed 0)
     """
-    options = {"num_probes": num_probes, "num_steps": num_steps, "num_products": num_products}
-    keywords = {"rng": rng, "block_size": block_size, "max_seconds": max_seconds, "progress": progress}
-    return trace_function(A, "log", rtol=rtol, atol=atol, lower_bound=lower_bound, **options, **keywords)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"num_probes": num_probes, "num_steps": num_steps, "num_products": num_products}
+    keywords: dict[str, Any] = {"rng": rng, "block_size": block_size, "max_seconds": max_seconds, "progress": progress}
+    keywords["checkpoint"] = checkpoint
+    return trace_function(A, "log", rtol=rtol, atol=atol, lower_bound=lower_bound, **options, **keywords)
 
 
 def trace_function(
@@ -102,6 +108,7 @@ def trace_function(
     block_size: int | None = None,
     max_seconds: float | None = None,
     progress: Progress = False,
+    checkpoint: str | PathLike[str] | CheckpointLike | None = None,
 ) -> Estimate:
     """Estimate ``tr f(A) = sum_i f(lambda_i)``.
 
@@ -132,6 +139,9 @@ def trace_function(
         No product is started later than this.
     progress : bool or callable
         Show a bar, or call ``progress(done, total)`` after every step.
+    checkpoint : path or Checkpoint, optional
+        File from which the same call goes on if this one is stopped, at any moment; ``num_probes`` and ``num_products``
+        may be larger then.
 
     Returns
     -------
@@ -185,6 +195,9 @@ def trace_function(
         block_size=block_size,
         max_seconds=max_seconds,
         progress=progress,
+        checkpoint=checkpoint,
+        task="trace_function",
+        arguments={"f": f, "lower_bound": lower_bound},
     )
 
 
@@ -201,6 +214,9 @@ def estimate_by_quadrature(
     max_seconds: float | None,
     progress: Progress,
     range_: Interval = (-np.inf, np.inf),
+    checkpoint: str | PathLike[str] | CheckpointLike | None = None,
+    task: str = "",
+    arguments: Mapping[str, Any] | None = None,
 ) -> Estimate:
     """Estimate n times the mean of what the rule brackets; the interval is cut to ``range_``."""
     if num_products is not None:
@@ -208,32 +224,52 @@ def estimate_by_quadrature(
         if num_probes is not None:
             raise ValueError(f"num_probes and num_products must not both be given, got {num_probes} and {num_products}")
     operator = SymmetricOperator(A, max_products=num_products, max_seconds=max_seconds)
-    n, seed = operator.n, resolve_seed(rng, A)
+    n = operator.n
     if n == 0:
         raise ValueError("A must have at least one row, got shape (0, 0)")
-    fixed = num_steps is not None
+    fixed_steps = num_steps is not None
     steps = min(n, _STEPS) if num_steps is None else whole_number("num_steps", num_steps, 1, n)
-    if num_products is not None and not fixed:
+    if num_products is not None and not fixed_steps:
         steps = min(steps, max(num_products // _PROBES, 1))
     probes = _PROBES if num_probes is None else whole_number("num_probes", num_probes, 1)
     if num_products is not None:
         steps = min(steps, num_products)
         probes = num_products // steps
     size = checked_block_size(block_size)
-    samples = _Samples(operator, rule, steps, seed, size)
-    with reporting(progress, "quadrature") as report, stopping() as outcome:
-        if target is None:
-            samples.draw(probes, report)
-        else:
-            most = np.inf if num_probes is None else probes
-            outcome.missed(_reach(samples, target, most, fixed, report))
-            if samples.out_of_reach(target):
-                outcome.stagnated()
-    value, error, (low, high) = samples.estimate()
-    low, high = max(low, range_[0]), min(high, range_[1])
-    quadrature = samples.quadrature_error if samples.middles.size else np.nan
-    method = "lanczos quadrature"
-    return Estimate(value, error, (low, high), operator.num_products, seed, outcome.status, method, quadrature)
+    fixed = {**(arguments or {}), "num_steps": num_steps, "block_size": block_size}
+    larger: dict[str, Any] = {"num_probes": num_probes, "num_products": num_products}
+    larger |= {"rtol": target.rtol or None, "atol": target.atol or None} if target else {"rtol": None, "atol": None}
+    seed = None if rng is None else resolve_seed(rng)
+    with (
+        recording(checkpoint, task, A, fixed, larger=larger, seed=seed) as record,
+        reporting(progress, "quadrature") as report,
+    ):
+        if record.result is not None:
+            return cast(Estimate, record.result)
+        operator.record = record
+        samples = _Samples(operator, rule, steps, record.seed, size)
+        with stopping() as outcome:
+            if target is None:
+                samples.draw(probes, report)
+            else:
+                most = np.inf if num_probes is None else probes
+                outcome.missed(_reach(samples, target, most, fixed_steps, report))
+                if samples.out_of_reach(target):
+                    outcome.stagnated()
+        value, error, (low, high) = samples.estimate()
+        found = Estimate(
+            value,
+            error,
+            (max(low, range_[0]), min(high, range_[1])),
+            operator.num_products,
+            record.seed,
+            outcome.status,
+            "lanczos quadrature",
+            samples.quadrature_error if samples.middles.size else np.nan,
+        )
+        if is_final(found.status, max_seconds):
+            record.finish(found)
+        return found
 
 
 def _reach(samples: "_Samples", target: Target, most: float, fixed: bool, report: ProgressFunction) -> bool:
@@ -299,19 +335,22 @@ class _Samples:
         group = min(self.block_size, max(1, BASIS_BYTES // (8 * n * self.steps)))
         while (drawn := self.middles.size) < count:
             block = min(group, count - drawn)
-            V = probe_block(n, drawn, block, seed=self.seed, purpose="quadrature", distribution="sphere")
-            processes = LockstepLanczos(self.operator, V, self.steps)
-            try:
-                while processes.active.size:
-                    processes.step()
-                    report(drawn * self.steps + block * int(processes.steps.max()), count * self.steps)
-            except BaseException:
-                if not drawn:
-                    self._read(processes)
-                raise
-            self._read(processes)
 
-    def _read(self, processes: LockstepLanczos) -> None:
+            def start(drawn: int = drawn, block: int = block) -> LockstepLanczos:
+                V = probe_block(n, drawn, block, seed=self.seed, purpose="quadrature", distribution="sphere")
+                return LockstepLanczos(self.operator, V, self.steps)
+
+            def stepped(processes: LockstepLanczos, drawn: int = drawn, block: int = block) -> None:
+                report(drawn * self.steps + block * int(processes.steps.max()), count * self.steps)
+
+            def stopped(found: Tridiagonals, drawn: int = drawn) -> None:
+                if not drawn:
+                    self._read(found)
+
+            name = f"{self.steps} steps: {drawn} to {drawn + block}"
+            self._read(finished_processes(self.operator, name, start, stepped, stopped))
+
+    def _read(self, processes: Tridiagonals) -> None:
         found = [
             self.rule(
                 processes.alphas[i, :m],

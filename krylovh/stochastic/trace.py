@@ -14,12 +14,15 @@ method         products per probe     error for m products             for
 ``A_k`` is the best approximation of rank k.
 """
 
-from typing import Any, Literal, get_args
+from os import PathLike
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
+from krylovh.krylov.stops import is_final
 from krylovh.krylov.symmetric import resolve_seed
 from krylovh.progress import Progress, reporting
+from krylovh.recording import CheckpointLike, recording
 from krylovh.results import Estimate
 from krylovh.stochastic.forms import QuadraticForms
 from krylovh.stochastic.hutchinson import PILOT, Hutchinson, HutchPlusPlus, exact_trace
@@ -48,6 +51,7 @@ def trace(
     block_size: int | None = None,
     max_seconds: float | None = None,
     progress: Progress = False,
+    checkpoint: str | PathLike[str] | CheckpointLike | None = None,
 ) -> Estimate:
     """Estimate ``tr A`` with a standard error and a 95 % interval, from a budget of products or for a target error.
 
@@ -75,6 +79,9 @@ def trace(
         No product is started later than this.
     progress : bool or callable
         Show a bar, or call ``progress(done, total)`` after every block.
+    checkpoint : path or Checkpoint, optional
+        File from which the same call goes on if this one is stopped, at any moment; ``num_products`` may be larger
+        then.
 
     Returns
     -------
@@ -127,7 +134,28 @@ def trace(
     budget = checked_budget(num_products, target, LEAST[method])
     block_size = checked_block_size(block_size)
     forms = QuadraticForms(A, max_products=budget, max_seconds=max_seconds)
-    seed = resolve_seed(rng, A)
+    arguments = {"method": method, "distribution": distribution, "block_size": block_size}
+    larger = {"num_products": num_products, "rtol": rtol, "atol": atol}
+    seed = None if rng is None else resolve_seed(rng, A)
+    with recording(checkpoint, "trace", A, arguments, larger=larger, seed=seed) as record:
+        if record.result is not None:
+            return cast(Estimate, record.result)
+        forms.record = record
+        found = _estimate(forms, method, target, record.seed, distribution, block_size, progress)
+        if is_final(found.status, max_seconds):
+            record.finish(found)
+    return found
+
+
+def _estimate(
+    forms: QuadraticForms,
+    method: Method,
+    target: Target | None,
+    seed: int,
+    distribution: TraceDistribution,
+    block_size: int,
+    progress: Progress,
+) -> Estimate:
     estimator: Hutchinson | HutchPlusPlus | XTrace
     if method == "hutchinson":
         estimator = Hutchinson(forms, seed, distribution, block_size)

@@ -87,7 +87,9 @@ class XTrace:
             count = columns.stop - done
             options = {"seed": self.seed, "purpose": self._purpose}
             W[:, columns] = probe_block(n, first + done, count, distribution="gaussian", **options)  # type: ignore[arg-type]
-            Y[:, columns] = self.operator(W[:, columns])
+            Y[:, columns] = self.operator.recorded(
+                f"{self._purpose}: {first + done} to {first + columns.stop}", W[:, columns]
+            )
             if self._finished is None:
                 self._add_forms(W[:, columns], Y[:, columns])
             report(columns.stop, total)
@@ -96,17 +98,22 @@ class XTrace:
         if self.nystrom:
             value, error, interval = nystrom_leave_one_out(W, Y, self.operator.eps).estimate()
         else:
-            value, error, interval = self._xtrace(W, Y, exponent, report)
+            value, error, interval = self._xtrace(
+                W, Y, exponent, report, f"{self._purpose}: range of {first} to {first + size}"
+            )
         self._finished = scaled_back((value, error, interval), exponent)
         return self._finished
 
-    def _xtrace(self, W: Array, Y: Array, exponent: int, report: ProgressFunction) -> tuple[float, float, Interval]:
+    def _xtrace(
+        self, W: Array, Y: Array, exponent: int, report: ProgressFunction, name: str
+    ) -> tuple[float, float, Interval]:
         eps, size = self.operator.eps, Y.shape[1]
         Q, R = range_basis(Y, eps)
         AQ = np.empty_like(Q, order="F")
         for done in range(0, Q.shape[1], self.block_size):
             columns = slice(done, min(done + self.block_size, Q.shape[1]))
-            AQ[:, columns] = ldexp(self.operator(Q[:, columns]), -exponent)
+            product = self.operator.recorded(f"{name}, from {done}", Q[:, columns])
+            AQ[:, columns] = ldexp(product, -exponent)
             report(size + columns.stop, 2 * size)
         if R is not None:
             return leave_one_out_trace(W, Q, R, AQ, eps).estimate()

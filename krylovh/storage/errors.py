@@ -4,7 +4,14 @@ A file that is missing, unreadable or a directory raises the operating system's 
 the types here are for the causes that only this library knows.
 """
 
-__all__ = ["CorruptFileError", "FileLockedError", "UnsupportedFormatError", "UntrustedFileError"]
+__all__ = [
+    "CheckpointMismatchError",
+    "CheckpointWarning",
+    "CorruptFileError",
+    "FileLockedError",
+    "UnsupportedFormatError",
+    "UntrustedFileError",
+]
 
 
 class CorruptFileError(ValueError):
@@ -43,5 +50,25 @@ class FileLockedError(OSError):
     Examples
     --------
     >>> issubclass(FileLockedError, OSError)
+    True
+    """
+
+
+class CheckpointMismatchError(ValueError):
+    """A checkpoint belongs to another run: other weights, data, arguments; the message names the field.
+
+    Examples
+    --------
+    >>> issubclass(CheckpointMismatchError, ValueError)
+    True
+    """
+
+
+class CheckpointWarning(UserWarning):
+    """A run goes on, but not quite as it should: it cannot be saved, or bits may differ from an uninterrupted run.
+
+    Examples
+    --------
+    >>> issubclass(CheckpointWarning, UserWarning)
     True
     """

@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from krylovh.storage.errors import FileLockedError
@@ -61,7 +61,8 @@ def locked(path: Path, *, timeout: float = 10.0) -> Iterator[Path]:
     try:
         yield target
     finally:
-        guard.unlink(missing_ok=True)  # while the lock is held, so that no newer guard is removed
+        with suppress(OSError):  # a folder that cannot be written any more; a file that is left locks nothing
+            guard.unlink(missing_ok=True)  # while the lock is held, so that no newer guard is removed
         os.close(descriptor)
 
 

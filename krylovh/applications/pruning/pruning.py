@@ -1,7 +1,8 @@
 """Pruning of a trained net until a rule ends it."""
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from os import PathLike
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,8 +11,10 @@ from krylovh.applications.pruning.removal import PruningState, Removal, Retrain
 from krylovh.applications.pruning.saliency import Criterion, Diagonal, DiagonalCriterion
 from krylovh.applications.pruning.surgeon import Curvature, Inverse, SurgeonCriterion
 from krylovh.checks import whole_number
+from krylovh.krylov.stops import is_final
 from krylovh.objective import Objective
 from krylovh.progress import Progress, reporting
+from krylovh.recording import CheckpointLike, recording
 from krylovh.results.pruning import PruningResult
 
 Mask = NDArray[np.bool_]
@@ -45,6 +48,7 @@ def prune(
     validation: Objective | tuple[ArrayLike, ArrayLike] | None = None,
     progress: Progress = False,
     callback: Callable[[PruningState], Any] | None = None,
+    checkpoint: str | PathLike[str] | CheckpointLike | None = None,
 ) -> PruningResult:
     """Remove parameters from a trained net, those first whose removal is predicted to raise the loss least.
 
@@ -102,6 +106,9 @@ def prune(
         True for a bar on standard error, or a function of (removed, to be removed).
     callback : callable, optional
         Given a :class:`PruningState` after each step that is kept; a true answer ends, and keeps the step.
+    checkpoint : path or Checkpoint, optional
+        File from which the same call goes on after the last step that was kept, if this one is stopped at any moment.
+        ``num_remove``, ``max_loss_change`` and ``max_validation_change`` may be larger then.
 
     Returns
     -------
@@ -169,9 +176,34 @@ def prune(
     run.max_loss_change, run.max_validation_change = max_loss_change, max_validation_change
     run.accept, run.callback, run.retrain = accept, callback, retrain
     run.retrain_limits = whole_number("retrain_iterations", retrain_iterations, 1), float(retrain_tol)
-    with reporting(progress, "prune") as report:
+    arguments = {
+        "method": method, "recompute": recompute, "batch": batch, "inverse": inverse, "curvature": curvature,
+        "damping": damping, "newton_step": newton_step, "diagonal": diagonal, "rtol": rtol,
+        "num_candidates": num_candidates, "prunable": prunable, "mask": mask, "retrain": retrain,
+        "retrain_iterations": retrain_iterations, "retrain_tol": retrain_tol, "validation": validation,
+        "accept": accept,
+    }  # fmt: skip
+    larger = {
+        "num_remove": num_remove,
+        "max_loss_change": max_loss_change,
+        "max_validation_change": max_validation_change,
+    }
+    with (
+        recording(checkpoint, "prune", objective, arguments, larger=larger, seed=0) as record,
+        reporting(progress, "prune") as report,
+    ):
+        if record.result is not None:
+            return cast(PruningResult, record.result)
+        run.record = record
+        if (state := record.state("removals")) is not None:
+            run.restore(state)
         status, reason = run.until_stopped(report, "num_remove" if num_remove is not None else "exhausted")
-    return run.result(status, reason, method)
+        result = run.result(status, reason, method)
+        if is_final(status, None):
+            record.finish(result, "removals", lambda: run.snapshot)
+        else:
+            record.offer("removals", lambda: run.snapshot, force=True)
+        return result
 
 
 def _criterion(

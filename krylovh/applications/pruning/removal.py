@@ -22,11 +22,15 @@ from krylovh.checks import finite_array
 from krylovh.objective import Objective
 from krylovh.operators import HessianOperator
 from krylovh.progress import ProgressFunction
+from krylovh.recording import Recorder, Unrecorded
 from krylovh.results import Status
 from krylovh.results.pruning import PruningResult
 
 Mask = NDArray[np.bool_]
+Positions = NDArray[np.intp]
 Retrain = Callable[[Objective, Mask], ArrayLike]
+
+_LISTS = ("saliencies", "predicted", "actual", "losses")
 
 __all__ = ["PruningState", "Removal", "Retrain"]
 
@@ -67,6 +71,10 @@ class Removal:
         self.counts = [0]
         self.losses = [objective.value()]
         self.validation_losses = [] if validation is None else [validation.value()]
+        self.record: Recorder = Unrecorded()
+        self.snapshot: dict[str, Any] = {}  # state before the step
+        self._origin: dict[str, Any] = {"origin_theta": None, "origin_mask": None}  # of the curvature
+        self._batches: list[Positions] = []  # removed since, as the criterion counts them
         self.since = 0  # removals since the curvature was computed
         self.num_products, self.num_gradients, self.num_curvatures = 0, 1, 0
 
@@ -74,10 +82,12 @@ class Removal:
         """Make steps; return how and why it ended."""
         try:
             while len(self.removed) < self.target:
+                self._keep()
                 ended = self._step()
                 if ended is not None:
                     return ended
                 report(len(self.removed), self.target)
+            self._keep()
         except KeyboardInterrupt:
             return Status.INTERRUPTED, "interrupted"
         except CurvatureNotPositive as failure:
@@ -91,6 +101,8 @@ class Removal:
         free = np.flatnonzero(self.mask)
         if self.num_curvatures == 0 or self.since >= self.recompute:
             self.criterion.curvature(self.objective, free)
+            self._origin = {"origin_theta": self.objective.net.theta, "origin_mask": self.mask}
+            self._batches = []
             self.num_curvatures += 1
             self.since = 0
         candidates = np.flatnonzero(self.allowed[free])
@@ -127,6 +139,7 @@ class Removal:
         if rule is not None:
             return Status.CONVERGED, rule
         self.criterion.remove(chosen)
+        self._batches.append(chosen)
         self.objective, self.mask = after, mask
         self.since += count
         self.removed += [int(i) for i in free[chosen]]
@@ -140,6 +153,41 @@ class Removal:
         if self.callback is not None and self.callback(state):
             return Status.CONVERGED, "callback"
         return None
+
+    def _keep(self) -> None:
+        if self.record.remembers:
+            self.snapshot = self._state()
+            self.record.offer("removals", lambda: self.snapshot)
+
+    def _state(self) -> dict[str, Any]:
+        batches = np.concatenate([np.empty(0, np.intp), *self._batches])
+        lists = {name: np.array(getattr(self, name), np.float64) for name in (*_LISTS, "validation_losses")}
+        positions = {name: np.array(getattr(self, name), np.int64) for name in ("removed", "counts")}
+        return {
+            **lists, **positions, **self._origin, "theta": self.objective.net.theta, "mask": self.mask,
+            "batches": batches, "batch_sizes": np.array([len(batch) for batch in self._batches], np.int64),
+            "since": self.since, "num_gradients": self.num_gradients, "num_curvatures": self.num_curvatures,
+            "num_products": self.num_products + self.criterion.num_products,
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on after a step of a run before; the curvature is computed anew where it was, and follows from there."""
+        if state["origin_theta"] is not None and state["since"] < self.recompute:
+            self.mask = state["origin_mask"]
+            self.criterion.curvature(self.objective.at(state["origin_theta"]), np.flatnonzero(self.mask))
+            self._origin = {name: state[name] for name in self._origin}
+            self._batches = np.split(state["batches"], np.cumsum(state["batch_sizes"])[:-1]) if state["since"] else []
+            for batch in self._batches:
+                self.criterion.remove(batch)
+        self.objective, self.mask = self.objective.at(state["theta"]), state["mask"]
+        for name in _LISTS:
+            setattr(self, name, state[name].tolist())
+        self.removed, self.counts = state["removed"].tolist(), state["counts"].tolist()
+        if self.validation is not None:
+            self.validation_losses = state["validation_losses"].tolist()
+        self.since, self.num_gradients = state["since"], state["num_gradients"]
+        self.num_curvatures = state["num_curvatures"]
+        self.num_products = state["num_products"] - self.criterion.num_products
 
     def _broken_rule(self, state: PruningState) -> str | None:
         if self.max_loss_change is not None and not state.objective.value() - self.losses[0] <= self.max_loss_change:

@@ -10,7 +10,6 @@ Byrd, Chin, Neveitt and Nocedal (2011), On the use of stochastic Hessian informa
 learning.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -66,7 +65,9 @@ class Curvature:
         size = N if batch_size is None else whole_number("batch_size", batch_size, 1, N)
         self._samples = objective if self.dtype == objective.dtype else objective.astype(self.dtype)
         self._is_given = self._samples is objective
-        self._batches = None if size == N else self._drawn(size, np.random.default_rng(rng))
+        self._size, self._generator = size, np.random.default_rng(rng)
+        self._queue = np.empty(0, np.intp)  # samples whose turn comes next
+        self.rows: NDArray[Any] | None = None  # of the last batch
 
     @property
     def eps(self) -> float:
@@ -76,22 +77,32 @@ class Curvature:
     @property
     def is_full(self) -> bool:
         """Whether products run over all samples."""
-        return self._batches is None
+        return self._size == self._samples.num_samples
 
     def at(self, objective: Objective) -> CurvatureOperator:
         """Return the curvature at an objective's theta, on the next batch where there are batches."""
-        if self._batches is None and self._is_given:
-            samples = objective  # whose linearisation is made already
-        else:
-            data = self._samples if self._batches is None else self._samples.subset(next(self._batches))
-            samples = data.at(objective.net.theta)
+        if not self.is_full:
+            self.rows = self._next_batch()
+        samples = self.samples(objective, self.rows)
         return GaussNewtonOperator(samples) if self.gauss_newton else HessianOperator(samples)
 
-    def _drawn(self, size: int, generator: np.random.Generator) -> Iterator[NDArray[Any]]:
-        N = self._samples.num_samples
-        queue = np.empty(0, np.intp)
-        while True:
-            if len(queue) < size:
-                queue = np.concatenate([queue, generator.permutation(N)])
-            rows, queue = queue[:size], queue[size:]
-            yield np.unique(rows)  # in the order of the data; a sample that came twice counts once
+    def samples(self, objective: Objective, rows: NDArray[Any] | None) -> Objective:
+        """Return the objective on a batch, or on all samples, in the dtype of the products."""
+        if rows is None and self._is_given:
+            return objective  # whose linearisation is made already
+        data = self._samples if rows is None else self._samples.subset(rows)
+        return data.at(objective.net.theta)
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next batches depend on, but for the random generator."""
+        return {"queue": self._queue, "rows": self.rows}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on with the batches of a run before."""
+        self._queue, self.rows = state["queue"], state["rows"]
+
+    def _next_batch(self) -> NDArray[Any]:
+        if len(self._queue) < self._size:
+            self._queue = np.concatenate([self._queue, self._generator.permutation(self._samples.num_samples)])
+        rows, self._queue = self._queue[: self._size], self._queue[self._size :]
+        return np.unique(rows)  # in the order of the data; a sample that came twice counts once

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 from scipy.sparse.linalg import LinearOperator
 
+from krylovh.applications.training.curvature import Curvature
 from krylovh.applications.training.preconditioning import Preconditioning
 from krylovh.objective import Objective
 from krylovh.progress import ProgressFunction
+from krylovh.recording import Recorder, Unrecorded
 from krylovh.results import Status, TrainingResult
 
 Array = NDArray[np.float64]
@@ -75,6 +77,11 @@ class Descent:
         preconditioning: Preconditioning,
     ) -> None:
         self.limits = limits
+        self.record: Recorder = Unrecorded()
+        #: what a method has kept for its next iteration in a run before
+        self.kept: dict[str, Any] = {}
+        self.preconditioner: Any = None  # of a run before
+        self.snapshot: dict[str, Any] = {}  # state at the beginning of this iteration
         self._preconditioning = preconditioning
         self._callback = callback
         self._report = report
@@ -88,7 +95,7 @@ class Descent:
         self.finite = self._finite(objective)
         self._move(objective)
         first = self.gradient_norm if self.finite else np.nan
-        self.target = max(limits.gtol, limits.tol * first)
+        self._set_target(first)
         self._remember(0.0, Step(Status.CONVERGED, 0))
 
     @property
@@ -143,8 +150,15 @@ class Descent:
 
         return product
 
-    def verdict(self) -> Status | None:
-        """Return how the method has ended, or None if it goes on."""
+    def verdict(self, curvature: Curvature, **kept: Any) -> Status | None:
+        """Return how the method has ended, or None if it goes on; the beginning of an iteration.
+
+        ``kept`` is what the method needs to go on from here, besides what is known anyway.
+        """
+        if self.record.remembers:
+            own = {f"kept_{name}": value for name, value in kept.items()}
+            self.snapshot = {**self._state(), **curvature.state(), **self._preconditioning.state(), **own}
+            self.record.offer("iteration", lambda: self.snapshot)
         if not self.finite:
             return Status.NONFINITE
         if self.gradient_norm <= self.target:
@@ -204,6 +218,33 @@ class Descent:
             seconds_history=seconds,
             inner_status_history=tuple(self._inner) or None,
         )
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "theta": self._theta,
+            "history": np.array(self._rows, dtype=np.float64),
+            "inner": " ".join(status.value for status in self._inner),
+            "counted": self.num_products - self._preconditioning.num_products,
+            "num_products": self.num_products,
+            "num_gradients": self.num_gradients,
+            "seconds": self.seconds,
+            "first_gradient_norm": float(self._rows[0][1]),
+        }
+
+    def restore(self, state: dict[str, Any], curvature: Curvature) -> None:
+        """Go on from the beginning of an iteration of a run before."""
+        self.kept = {name[5:]: value for name, value in state.items() if name.startswith("kept_")}
+        curvature.restore(state)
+        self.preconditioner = self._preconditioning.restore(state, self.objective, curvature)
+        self._move(self.objective.at(state["theta"].astype(self.objective.net.theta.dtype)))
+        self._rows = [tuple(row) for row in state["history"].tolist()]
+        self._inner = [Status(word) for word in state["inner"].split()]
+        self._counted, self.num_gradients = state["counted"], state["num_gradients"]
+        self._start = time.monotonic() - state["seconds"]
+        self._set_target(state["first_gradient_norm"])
+
+    def _set_target(self, first: float) -> None:
+        self.target = max(self.limits.gtol, self.limits.tol * first)
 
     def _finite(self, objective: Objective) -> bool:
         self.num_gradients += 1

@@ -44,10 +44,13 @@ def hessian_free(
     ``damping`` is the first one, by default a thousandth of the curvature along the gradient; ``forcing`` a relative
     residual at which inner solves end, besides the rule of slow progress.
     """
-    last: Array | None = None
-    rule: LevenbergMarquardtRule | None = None
-    used = 0
-    while (verdict := descent.verdict()) is None:
+    kept = descent.kept  # of a run that is resumed
+    last: Array | None = kept.get("last")
+    rule = None if kept.get("damping") is None else LevenbergMarquardtRule(kept["damping"])
+    used = kept.get("used", 0)
+    while (
+        verdict := descent.verdict(curvature, last=last, damping=None if rule is None else rule.value, used=used)
+    ) is None:
         objective, gradient = descent.objective, descent.gradient
         operator = descent.count(curvature.at(objective))
         if rule is None:
@@ -58,7 +61,7 @@ def hessian_free(
         descent.spend(preconditioning.price)
         renew = used == 0 or preconditioning.worth_renewing(objective, used)
         used = 0 if renew else used
-        preconditioner = preconditioning.at(objective, operator, lam, renew=renew)
+        preconditioner = preconditioning.at(objective, operator, lam, renew=renew, rows=curvature.rows)
 
         found = truncated_cg(
             descent.products(operator, lam),

@@ -39,8 +39,8 @@ def levenberg_marquardt(
 ) -> Status:
     """Minimise a squared error; return how it ended."""
     dense = descent.objective.num_parameters <= DENSE_LIMIT and curvature.is_full
-    lam, growth = damping, 2.0
-    while (verdict := descent.verdict()) is None:
+    lam, growth = descent.kept.get("damping", damping), descent.kept.get("growth", 2.0)
+    while (verdict := descent.verdict(curvature, damping=lam, growth=growth)) is None:
         objective, gradient = descent.objective, descent.gradient
         operator = descent.count(curvature.at(objective))
         matrix = gauss_newton_matrix(objective).astype(np.float64) if dense else None
@@ -54,7 +54,7 @@ def levenberg_marquardt(
                 step, inner, iterations = _by_cholesky(matrix, gradient, lam)
             else:
                 descent.spend(preconditioning.price)
-                preconditioner = preconditioning.at(objective, operator, lam, renew=True)
+                preconditioner = preconditioning.at(objective, operator, lam, renew=True, rows=curvature.rows)
 
                 found = truncated_cg(
                     descent.products(operator, lam),

@@ -1,6 +1,7 @@
 """Training by second-order methods: one call, one result."""
 
-from typing import Any, Literal, get_args
+from os import PathLike
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -12,8 +13,11 @@ from krylovh.applications.training.levenberg_marquardt import levenberg_marquard
 from krylovh.applications.training.preconditioning import Preconditioner, Preconditioning
 from krylovh.applications.training.trust_region_newton import trust_region_newton
 from krylovh.checks import whole_number
+from krylovh.krylov.stops import is_final
+from krylovh.krylov.symmetric import resolve_seed
 from krylovh.objective import Objective
 from krylovh.progress import Progress, reporting
+from krylovh.recording import CheckpointLike, recording
 from krylovh.results import Status, TrainingResult
 
 Method = Literal["newton-cg", "gauss-newton", "hessian-free", "levenberg-marquardt"]
@@ -46,6 +50,7 @@ def minimize(
     rng: int | np.random.Generator | None = None,
     callback: Callback | None = None,
     progress: Progress = False,
+    checkpoint: str | PathLike[str] | CheckpointLike | None = None,
 ) -> TrainingResult:
     """Minimise an objective from its theta on, by products with its curvature.
 
@@ -86,6 +91,9 @@ def minimize(
         Called with an ``OptimizeResult`` (x, fun, jac, nit) after each iteration; StopIteration ends the method.
     progress : bool or callable
         Counts iterations.
+    checkpoint : path or Checkpoint, optional
+        File from which the same call goes on, from the beginning of an iteration, if this one is stopped at any moment.
+        ``tol``, ``gtol``, ``max_iterations`` and ``max_products`` may ask for more then.
 
     Returns
     -------
@@ -130,31 +138,66 @@ def minimize(
         None if max_products is None else whole_number("max_products", max_products, 0),
         None if max_seconds is None else _nonnegative("max_seconds", max_seconds),
     )
-    generator = np.random.default_rng(objective.agree(np.random.SeedSequence().entropy) if rng is None else rng)
-    preconditioning = Preconditioning(PRECONDITIONERS[method] if preconditioner is None else preconditioner, generator)
-    curvature = Curvature(
-        objective,
-        gauss_newton=method != "newton-cg",
-        batch_size=batch_size,
-        dtype=product_dtype,
-        rng=generator,
-    )
-    with reporting(progress, method) as report:
-        descent = Descent(objective, limits, callback, report, preconditioning)
-        try:
-            if method == "newton-cg":
-                status = trust_region_newton(descent, curvature, preconditioning, forcing, gauss_newton_until)
-            elif method == "levenberg-marquardt":
-                status = levenberg_marquardt(descent, curvature, preconditioning, damping, forcing)
-            else:
-                status = hessian_free(descent, curvature, preconditioning, damping, forcing)
-        except OutOfBudget:
-            status = Status.BUDGET
-        except (KeyboardInterrupt, StopIteration):
-            status = Status.INTERRUPTED
-        except FloatingPointError:  # derivatives of a batch, or in float32, that are not finite
-            status = Status.NONFINITE
-    return descent.result(method, status, _message(status, descent))
+    choice = PRECONDITIONERS[method] if preconditioner is None else preconditioner
+    arguments = {
+        "method": method,
+        "preconditioner": choice,
+        "damping": damping,
+        "forcing": forcing,
+        "gauss_newton_until": gauss_newton_until,
+        "batch_size": batch_size,
+        "product_dtype": None if product_dtype is None else str(np.dtype(product_dtype)),
+    }
+    larger = {"tol": tol, "gtol": gtol, "max_iterations": max_iterations, "max_products": max_products}
+    seed = None if rng is None or checkpoint is None else resolve_seed(rng)
+    with recording(checkpoint, "minimize", objective, arguments, larger=larger, seed=seed) as record:
+        if record.result is not None:
+            return cast(TrainingResult, record.result)
+        generator = np.random.default_rng(record.seed if record.remembers else rng)
+        preconditioning = Preconditioning(choice, generator)
+        curvature = Curvature(
+            objective,
+            gauss_newton=method != "newton-cg",
+            batch_size=batch_size,
+            dtype=product_dtype,
+            rng=generator,
+        )
+        with reporting(progress, method) as report:
+            descent = Descent(objective, limits, callback, report, preconditioning)
+            descent.record = record
+            if (state := record.state("iteration")) is not None:
+                descent.restore(state, curvature)
+            status = _descend(descent, curvature, preconditioning, method, damping, forcing, gauss_newton_until)
+        result = descent.result(method, status, _message(status, descent))
+        if is_final(status, max_seconds):
+            record.finish(result, "iteration", lambda: descent.snapshot)
+        elif descent.snapshot:
+            record.offer("iteration", lambda: descent.snapshot, force=True)
+        return result
+
+
+def _descend(
+    descent: Descent,
+    curvature: Curvature,
+    preconditioning: Preconditioning,
+    method: Method,
+    damping: float | None,
+    forcing: float | None,
+    gauss_newton_until: float | None,
+) -> Status:
+    """Run a method; return how it ended."""
+    try:
+        if method == "newton-cg":
+            return trust_region_newton(descent, curvature, preconditioning, forcing, gauss_newton_until)
+        if method == "levenberg-marquardt":
+            return levenberg_marquardt(descent, curvature, preconditioning, damping, forcing)
+        return hessian_free(descent, curvature, preconditioning, damping, forcing)
+    except OutOfBudget:
+        return Status.BUDGET
+    except (KeyboardInterrupt, StopIteration):
+        return Status.INTERRUPTED
+    except FloatingPointError:  # derivatives of a batch, or in float32, that are not finite
+        return Status.NONFINITE
 
 
 def _check_bounds(damping: Any, shares: dict[str, float | None]) -> None:

@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import aslinearoperator
 
+from krylovh.applications.training.curvature import Curvature
 from krylovh.krylov import DiagonalPreconditioner, NystromPreconditioner
 from krylovh.objective import Objective
 from krylovh.operators import CurvatureOperator, GaussNewtonOperator, KFACOperator
 from krylovh.operators.kfac import positions_of_layer
 from krylovh.operators.samples import tiles
+from krylovh.recording import generator_state, restored
 
 Array = NDArray[np.float64]
 Product = Callable[[Array], NDArray[Any]]
@@ -55,6 +57,8 @@ class Preconditioning:
         self._rng = rng
         self._kfac: KFACOperator | None = None
         self.num_products = 0  # spent on preconditioners
+        #: what the present one was made from: theta, rows of the batch, damping, random numbers
+        self._origin: tuple[Array, NDArray[Any] | None, float, str] | None = None
 
     @property
     def price(self) -> int:
@@ -70,7 +74,34 @@ class Preconditioning:
         cost = {"kfac": 2 * outputs, "nystrom": self.price}.get(str(self.choice), 1)
         return products >= AMORTIZED * cost
 
-    def at(self, objective: Objective, operator: CurvatureOperator, damping: float, *, renew: bool = True) -> Any:
+    def state(self) -> dict[str, Any]:
+        """Return what the present preconditioner was made from, which takes less room than what was made."""
+        theta, rows, damping, rng = self._origin or (None, None, 0.0, "")
+        origin = {"origin_theta": theta, "origin_rows": rows, "origin_damping": damping, "origin_rng": rng}
+        return {**origin, "rng": generator_state(self._rng), "preconditioner_products": self.num_products}
+
+    def restore(self, state: dict[str, Any], objective: Objective, curvature: Curvature) -> Any:
+        """Make the preconditioner of a run before once more, and return it; None if there was none."""
+        found = None
+        if state["origin_theta"] is not None and self.choice != "none":
+            restored(self._rng, state["origin_rng"])
+            point = objective.at(state["origin_theta"])
+            rows = state["origin_rows"]
+            operator = GaussNewtonOperator(curvature.samples(point, rows))
+            found = self.at(point, operator, state["origin_damping"], rows=rows)
+        restored(self._rng, state["rng"])
+        self.num_products = state["preconditioner_products"]
+        return found
+
+    def at(
+        self,
+        objective: Objective,
+        operator: CurvatureOperator,
+        damping: float,
+        *,
+        renew: bool = True,
+        rows: NDArray[Any] | None = None,
+    ) -> Any:
         """Return an approximate inverse of the curvature plus ``damping``; None for ``"none"``.
 
         Parameters
@@ -82,7 +113,11 @@ class Preconditioning:
         damping : float
         renew : bool
             Whether Kronecker factors are made anew; otherwise those of before are used again, with the new damping.
+        rows : ndarray, optional
+            The batch that ``operator`` is on.
         """
+        if renew or self._origin is None:
+            self._origin = objective.net.theta, rows, damping, generator_state(self._rng)
         if callable(self.choice):
             return aslinearoperator(self.choice(objective, damping))
         if self.choice == "none":

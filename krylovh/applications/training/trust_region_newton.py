@@ -49,18 +49,25 @@ def trust_region_newton(
     ``forcing`` is the relative residual of all inner solves, by default the sequence above.  Until the
     gradient norm is first at most ``gauss_newton_until`` times that at the start, the curvature is Gauss-Newton.
     """
-    radius, start_norm = np.inf, descent.gradient_norm
+    kept = descent.kept  # of a run that is resumed
+    radius, start_norm = kept.get("radius", np.inf), kept.get("start_norm", descent.gradient_norm)
     exact = is_quadratic(descent.objective)  # a second iteration could only repeat what the first left over
-    far_away = gauss_newton_until is not None
-    preconditioner, first_count, used, renew = None, 0, 0, True
-    while (verdict := descent.verdict()) is None:
+    far_away = kept.get("far_away", gauss_newton_until is not None)
+    preconditioner, renew = descent.preconditioner, kept.get("renew", True)
+    first_count, used = kept.get("first_count", 0), kept.get("used", 0)
+    while (
+        verdict := descent.verdict(
+            curvature, radius=radius, start_norm=start_norm, far_away=far_away,
+            renew=renew, first_count=first_count, used=used,
+        )
+    ) is None:  # fmt: skip
         objective, gradient = descent.objective, descent.gradient
         far_away = far_away and descent.gradient_norm > (gauss_newton_until or 0.0) * start_norm
         curvature.gauss_newton = far_away
         operator = descent.count(curvature.at(objective))
         if renew:
             descent.spend(preconditioning.price)
-            preconditioner = preconditioning.at(objective, operator, 0.0)
+            preconditioner = preconditioning.at(objective, operator, 0.0, rows=curvature.rows)
         rtol = min(LOOSEST, np.sqrt(descent.gradient_norm / start_norm)) if forcing is None else forcing
         if exact and forcing is None:
             rtol = 0.1 * min(1.0, descent.target / descent.gradient_norm)
