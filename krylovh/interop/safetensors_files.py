@@ -7,6 +7,7 @@ paths, and shapes that no file holds.  All that is checked, a value is a piece o
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -95,8 +96,7 @@ def _header(content: bytes) -> dict[str, Any]:
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise UntrustedFileError(f"the header has {twice[:NAME_LIMIT]!r} twice")
     return entries
 
