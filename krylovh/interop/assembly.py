@@ -11,7 +11,8 @@ A value of the graph is, in this order of preference,
 and becomes a layer when something needs its outputs.  What two consumers need is made once.
 """
 
-from collections.abc import Callable, Iterable
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -252,16 +253,15 @@ class Assembly:
             return Pointwise(value.base, lambda x: function(inner(x)), where)
         return Pointwise(self._combination(value, where), function, where)
 
-    def merge(self, first: Value, second: Value, function: Callable[[Array, Array], Array], where: str,
-              *, is_sum: bool = False) -> Value | None:  # fmt: skip
-        """Return ``function(first, second)`` where both are functions of the same value, None elsewhere."""
-        one, two = (v if isinstance(v, Pointwise) else None for v in (first, second))
-        bases = [v.base if isinstance(v, Pointwise) else v for v in (first, second)]
-        if bases[0] is not bases[1] or not isinstance(bases[0], Combination):
+    def merge(self, values: Sequence[Value], function: Callable[..., Array], where: str) -> Value | None:
+        """Return ``function(*values)``, number by number, where all are functions of one value, None elsewhere."""
+        bases = [value.base if isinstance(value, Pointwise) else value for value in values]
+        base = bases[0]
+        if not isinstance(base, Combination) or any(other is not base for other in bases):
             return None
-        f: Function = one.function if one else activation_function("identity")
-        g: Function = two.function if two else activation_function("identity")
-        return Pointwise(bases[0], lambda x: function(f(x), g(x)), where, (first, second) if is_sum else ())
+        parts = [v.function if isinstance(v, Pointwise) else activation_function("identity") for v in values]
+        terms = tuple(values) if function is operator.add else ()
+        return Pointwise(base, lambda x: function(*(part(x) for part in parts)), where, terms)
 
     def join(self, values: Iterable[Value]) -> Value:
         """Return values side by side."""

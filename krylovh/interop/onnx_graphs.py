@@ -34,7 +34,7 @@ from krylovh.storage.errors import CorruptFileError
 Array = NDArray[Any]
 Node = dict[str, Any]
 
-__all__ = ["SUPPORTED", "final_tensor", "network_of_graph"]
+__all__ = ["SUPPORTED", "final_tensor", "needed_nodes", "network_of_graph"]
 
 _FLOATS = (1, 10, 11, 16)  # float, float16, double, bfloat16
 _BATCH = np.iinfo(np.int64).min  # stands for the number of rows in a shape that the graph asks for
@@ -48,7 +48,8 @@ _UNARY: dict[str, Callable[[Array], Array]] = {
 }  # fmt: skip
 _BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "Add": operator.add, "Sub": operator.sub, "Mul": operator.mul, "Div": operator.truediv, "Pow": operator.pow,
-    "Max": np.maximum, "Min": np.minimum,
+    "Max": np.maximum, "Min": np.minimum, "Greater": operator.gt, "GreaterOrEqual": operator.ge, "Less": operator.lt,
+    "LessOrEqual": operator.le,
 }  # fmt: skip
 SUPPORTED = (
     "Gemm, MatMul, Add, Sub, Sum, Concat of layers, BatchNormalization, Scaler, activations (Relu, LeakyRelu(0.01), "
@@ -87,7 +88,7 @@ def network_of_graph(
     if not 1 <= version <= _NEWEST_OPSET:
         raise UnsupportedModelError(f"{name}: has opset {version}; known are 1 to {_NEWEST_OPSET}")
     final = final_tensor(header, output, name)
-    order = _order(header, final, name)
+    order = needed_nodes(header, final, name)
     names = {key: tuple(_array(entry, arrays).shape) for key, entry in header["initializers"].items() if "array" in entry}
     has_labels = any(info["kind"] == "tensor" and info["type"] not in _FLOATS for info in header["outputs"])
     if outputs is None and has_labels and len(header["outputs"]) > 1:
@@ -115,7 +116,7 @@ def final_tensor(header: dict[str, Any], output: str | None, name: str) -> str:
     return str(output)
 
 
-def _order(header: dict[str, Any], final: str, name: str) -> list[Node]:
+def needed_nodes(header: dict[str, Any], final: str, name: str) -> list[Node]:
     """Return the nodes that the output depends on, each behind those that it depends on itself."""
     maker: dict[str, Node] = {}
     for node in header["nodes"]:
@@ -455,7 +456,7 @@ class _Walk:
             if first.axes != second.axes:
                 raise UnsupportedModelError(f"{where}: combines the axes {first.axes} and {second.axes}")
             is_sum = op == "Add"
-            merged = self.assembly.merge(first.value, second.value, function, where, is_sum=is_sum)
+            merged = self.assembly.merge([first.value, second.value], function, where)
             if merged is None and not is_sum:
                 raise UnsupportedModelError(f"{where}: of two layers only sums are supported; supported are {SUPPORTED}")
             return replace(first, value=merged or self.assembly.add(first.value, second.value, where))
@@ -472,6 +473,22 @@ class _Walk:
             f = (lambda x: function(x, c)) if source is first else (lambda x: function(c, x))
             return self._pointwise([source], f, where)
         return self._by_unit(op, source, number, source is first, where)
+
+    def _where(self, inputs: list[Any], attributes: Any, where: str) -> Tensor:
+        """Return one function where a condition holds and another elsewhere: all of the same value."""
+        tensors = [value for value in inputs if isinstance(value, Tensor)]
+        numbers = [value.array.item() if isinstance(value, Constant) and value.array.size == 1 else None for value in inputs]
+        if any(isinstance(value, Constant) and number is None for value, number in zip(inputs, numbers, strict=True)):
+            raise self._unsupported(where)
+
+        def chosen(*values: Array) -> Array:
+            given = iter(values)
+            return np.where(*(next(given) if number is None else number for number in numbers))  # type: ignore[call-overload, no-any-return]
+
+        merged = self.assembly.merge([tensor.value for tensor in tensors], chosen, where)
+        if merged is None:
+            raise self._unsupported(where)
+        return replace(tensors[0], value=merged)
 
     def _by_unit(self, op: str, source: Tensor, numbers: Array, is_second: bool, where: str) -> Tensor:
         """Return a sum, difference, product or quotient with one number per unit."""
@@ -493,7 +510,7 @@ class _Walk:
 
 _METHODS = {
     "Gemm", "MatMul", "Sum", "Concat", "BatchNormalization", "Scaler", "Identity", "Dropout", "Cast", "Flatten",
-    "Reshape", "Squeeze", "Shape", "Softmax", "LogSoftmax",
+    "Reshape", "Squeeze", "Shape", "Softmax", "LogSoftmax", "Where",
 }  # fmt: skip
 
 

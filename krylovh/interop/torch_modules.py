@@ -313,7 +313,7 @@ class _Walk:
             return self.assembly.pointwise(self._value(second, where), lambda x: function(first, x), where)
         a, b = self._value(first, where), self._value(second, where)
         is_sum = function is operator.add
-        merged = self.assembly.merge(a, b, function, where, is_sum=is_sum)
+        merged = self.assembly.merge([a, b], function, where)
         if merged is not None:
             return merged
         if not is_sum:
