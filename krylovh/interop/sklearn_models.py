@@ -69,7 +69,7 @@ def objective_of_estimator(
     --------
     >>> rng = np.random.default_rng(0)
     >>> X = rng.standard_normal((50, 3))
-    >>> fitted = MLPRegressor((4,), activation="tanh", solver="lbfgs", max_iter=500, random_state=0).fit(X, X[:, 0])
+    >>> fitted = MLPRegressor(hidden_layer_sizes=(4,), activation="tanh", solver="lbfgs", max_iter=500, random_state=0).fit(X, X[:, 0])
     >>> print(objective_of_estimator(fitted, X, X[:, 0], sample_weight=None, l2=None).formula())
     (1/N) sum_n 1/2 |z_n - y_n|^2, N = 50 + sum_i (l2_i/2) theta_i^2, l2 = 0 on 5, 2e-06 on 16 parameters
     """
@@ -130,13 +130,13 @@ def _loss_and_targets(model: Any, y: ArrayLike) -> tuple[str, Array]:
 
 def _ridge(model: Any, num_samples: int, sample_weight: ArrayLike | None) -> float:
     """Return the ridge on the weights: the mean of ``alpha / b`` over the batches of an epoch."""
-    mean_weight = 1.0 if sample_weight is None else float(np.mean(np.asarray(sample_weight, np.float64)))
-    sizes = np.array([num_samples])
-    if getattr(model, "solver", "lbfgs") != "lbfgs":
-        batch = min(200 if model.batch_size == "auto" else model.batch_size, num_samples)
-        full, rest = divmod(num_samples, batch)
-        sizes = np.array([batch] * full + [rest] * (rest > 0))
-    return float(model.alpha * np.mean(1.0 / (sizes * mean_weight)))
+    total = float(num_samples) if sample_weight is None else float(np.sum(np.asarray(sample_weight, np.float64)))
+    if getattr(model, "solver", "lbfgs") == "lbfgs":
+        return float(model.alpha / total)
+    batch = min(200 if model.batch_size == "auto" else model.batch_size, num_samples)
+    full, rest = divmod(num_samples, batch)
+    sizes = np.array([batch] * full + [rest] * (rest > 0))
+    return float(model.alpha * np.mean(1.0 / sizes) * num_samples / total)
 
 
 def _check_outputs(model: Any, net: Network, X: Array) -> None:
