@@ -46,10 +46,12 @@ ALLOWED = {
     "applications": {"checks", "progress", "threads", "network", "objective", "operators", "exact", "results", "krylov",
                      "stochastic", "regularization", "memory", "data", "blas"},
     "storage": {"results", "network", "objective"},
+    "interop": {"checks", "regularization", "network", "objective", "operators", "applications", "storage"},
     "plotting": {"results"},
-    "cli": {"plotting", "storage", *MODEL, *SHARED, *ALGORITHM} - {"kernels"},
+    "cli": {"plotting", "storage", "interop", *MODEL, *SHARED, *ALGORITHM} - {"kernels"},
 }  # fmt: skip
-EXCEPTIONS = {("network", "storage")}  # Network.save and Network.load, imported when they are called
+# Network.save, and what makes nets and objectives of other libraries' models: imported when they are called
+EXCEPTIONS = {("network", "storage"), ("network", "interop"), ("objective", "interop")}
 OUTSIDE_OF_KERNELS = {"numpy", "numba", "llvmlite"}
 
 

@@ -180,7 +180,9 @@ class Assembly:
                 piece = replace(piece, array=piece.array * part.scale, folded=reason)
                 part = part.base
             layer = self._layer(part, where)
-            if any(layer == other for other, _ in edges):  # a copy: two edges between the same layers are not told apart
+            if any(
+                layer == other for other, _ in edges
+            ):  # a copy: two edges between the same layers are not told apart
                 layer = self._new_layer(Combination(part.width, identity=(layer,)), "identity")
             edges.append((layer, piece))
         return self._settled(Combination(out, dense=tuple(edges), bias=bias))

@@ -94,7 +94,9 @@ def _reader(raw: BinaryIO, path: Path) -> Reader:
         )
     for magic, name in _COMPRESSED.items():
         if start.startswith(magic):
-            raise UntrustedFileError(f"{path}: is compressed by {name}, as pickles of joblib are; supported: {_FORMATS}")
+            raise UntrustedFileError(
+                f"{path}: is compressed by {name}, as pickles of joblib are; supported: {_FORMATS}"
+            )
     if len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 40:
         return state_dicts.read_safetensors
     if start[257:262] == b"ustar":

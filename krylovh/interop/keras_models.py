@@ -198,7 +198,9 @@ class _Walk:
                 raise UnsupportedModelError(f"{self.name}: refers to a layer {label[:60]!r}, which it does not have")
             nodes = by_name[label].get("inbound_nodes") or []
             if len(nodes) != 1:
-                raise UnsupportedModelError(f"{self.name}: layer {label!r} is applied {len(nodes)} times; supported is once")
+                raise UnsupportedModelError(
+                    f"{self.name}: layer {label!r} is applied {len(nodes)} times; supported is once"
+                )
             sources = _histories(nodes[0])
             missing = [source for source in sources if source not in values]
             if missing and label in waiting:
@@ -233,7 +235,9 @@ class _Walk:
         where = f"{self.name}: layer {inner['name']!r} ({kind[:60]})"
         module = layer.get("module")
         if module is not None and not str(module).startswith("keras"):
-            raise UnsupportedModelError(f"{where}: comes from {str(module)[:60]}, not from Keras; supported are {SUPPORTED}")
+            raise UnsupportedModelError(
+                f"{where}: comes from {str(module)[:60]}, not from Keras; supported are {SUPPORTED}"
+            )
         if kind == "Add":
             total = sources[0][0]
             for value, _ in sources[1:]:
@@ -241,7 +245,9 @@ class _Walk:
             return total, sources[0][1]
         if kind == "Concatenate":
             if inner.get("axis", -1) not in (-1, 1) or any(len(axes) != 1 for _, axes in sources):
-                raise UnsupportedModelError(f"{where}: supported is the concatenation of flat layers along the last axis")
+                raise UnsupportedModelError(
+                    f"{where}: supported is the concatenation of flat layers along the last axis"
+                )
             joined = self.assembly.join(value for value, _ in sources)
             return joined, (joined.width,)
         if len(sources) != 1:
@@ -291,7 +297,10 @@ class _Walk:
         if kind == "BatchNormalization":
             return self._batch_norm(inner, value, where)
         if kind == "Rescaling":
-            scale, offset = np.asarray(inner.get("scale", 1.0), np.float64), np.asarray(inner.get("offset", 0.0), np.float64)
+            scale, offset = (
+                np.asarray(inner.get("scale", 1.0), np.float64),
+                np.asarray(inner.get("offset", 0.0), np.float64),
+            )
             return self.assembly.scale(value, scale, offset, where)
         if kind == "Normalization" and not inner.get("invert"):
             arrays = self.weights.get(inner["name"], ())
@@ -329,7 +338,9 @@ class _Walk:
         if name in ("softmax", "log_softmax"):
             return Normalized(value, name, where)
         if not isinstance(name, str) or name not in _ACTIVATIONS:
-            raise UnsupportedModelError(f"{where}: activation {str(name)[:60]!r} is not supported; supported are {SUPPORTED}")
+            raise UnsupportedModelError(
+                f"{where}: activation {str(name)[:60]!r} is not supported; supported are {SUPPORTED}"
+            )
         return self.assembly.activation(value, _ACTIVATIONS[name], where)
 
 

@@ -16,12 +16,9 @@ from scipy.special import erf
 
 from krylovh.interop.assembly import (
     Assembly,
-    Combination,
-    Joined,
     Normalized,
     Outputs,
     Parameter,
-    Pointwise,
     UnsupportedModelError,
     Value,
     assemble,
@@ -89,7 +86,9 @@ def network_of_graph(
         raise UnsupportedModelError(f"{name}: has opset {version}; known are 1 to {_NEWEST_OPSET}")
     final = final_tensor(header, output, name)
     order = needed_nodes(header, final, name)
-    names = {key: tuple(_array(entry, arrays).shape) for key, entry in header["initializers"].items() if "array" in entry}
+    names = {
+        key: tuple(_array(entry, arrays).shape) for key, entry in header["initializers"].items() if "array" in entry
+    }
     has_labels = any(info["kind"] == "tensor" and info["type"] not in _FLOATS for info in header["outputs"])
     if outputs is None and has_labels and len(header["outputs"]) > 1:
         outputs = "logits"  # a classifier: labels beside probabilities
@@ -122,7 +121,9 @@ def needed_nodes(header: dict[str, Any], final: str, name: str) -> list[Node]:
     for node in header["nodes"]:
         for tensor in node["outputs"]:
             if tensor and (tensor in maker or tensor in header["initializers"]):
-                raise CorruptFileError(f"{name}: {tensor!r} is the output of {_where(node)}, and of something before it")
+                raise CorruptFileError(
+                    f"{name}: {tensor!r} is the output of {_where(node)}, and of something before it"
+                )
             maker[tensor] = node
     known = {info["name"] for info in header["inputs"]} | set(header["initializers"])
     order: list[Node] = []
@@ -184,7 +185,9 @@ class _Walk:
         (info,) = self.inputs
         axes = (info["shape"] or [None, None])[1:]
         if not axes or (len(axes) > 1 and None in axes):
-            raise UnsupportedModelError(f"{self.name}: input {info['name']!r} must be (rows, width), got {info['shape']}")
+            raise UnsupportedModelError(
+                f"{self.name}: input {info['name']!r} must be (rows, width), got {info['shape']}"
+            )
         if axes == [None]:
             axes = [self._first_width(order)]
         width = int(np.prod(axes, dtype=object))
@@ -340,7 +343,11 @@ class _Walk:
 
     def _batchnormalization(self, inputs: list[Any], attributes: Any, where: str) -> Tensor:
         source, *constants = inputs
-        if attributes.get("training_mode", 0) or len(constants) != 4 or not all(isinstance(c, Constant) for c in constants):
+        if (
+            attributes.get("training_mode", 0)
+            or len(constants) != 4
+            or not all(isinstance(c, Constant) for c in constants)
+        ):
             raise UnsupportedModelError(f"{where}: supported is evaluation mode with constant statistics")
         width = source.value.width
         if len(source.axes) != 1 or any(c.array.shape != (width,) for c in constants):
@@ -458,7 +465,9 @@ class _Walk:
             is_sum = op == "Add"
             merged = self.assembly.merge([first.value, second.value], function, where)
             if merged is None and not is_sum:
-                raise UnsupportedModelError(f"{where}: of two layers only sums are supported; supported are {SUPPORTED}")
+                raise UnsupportedModelError(
+                    f"{where}: of two layers only sums are supported; supported are {SUPPORTED}"
+                )
             return replace(first, value=merged or self.assembly.add(first.value, second.value, where))
         source, constant = (first, second) if isinstance(first, Tensor) else (second, first)
         number = np.asarray(constant.array, np.float64)
@@ -477,7 +486,9 @@ class _Walk:
     def _where(self, inputs: list[Any], attributes: Any, where: str) -> Tensor:
         """Return one function where a condition holds and another elsewhere: all of the same value."""
         tensors = [value for value in inputs if isinstance(value, Tensor)]
-        numbers = [value.array.item() if isinstance(value, Constant) and value.array.size == 1 else None for value in inputs]
+        numbers = [
+            value.array.item() if isinstance(value, Constant) and value.array.size == 1 else None for value in inputs
+        ]
         if any(isinstance(value, Constant) and number is None for value, number in zip(inputs, numbers, strict=True)):
             raise self._unsupported(where)
 

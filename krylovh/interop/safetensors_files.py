@@ -65,7 +65,9 @@ def _read(raw: BinaryIO) -> dict[str, NDArray[Any]]:
     end = 0
     for name, (begin, stop) in sorted(spans.items(), key=lambda item: item[1]):
         if begin != end:
-            raise CorruptFileError(f"the bytes of {name!r} begin at {begin} instead of {end}: arrays overlap or leave gaps")
+            raise CorruptFileError(
+                f"the bytes of {name!r} begin at {begin} instead of {end}: arrays overlap or leave gaps"
+            )
         end = stop
     if end != size - 8 - length:
         raise CorruptFileError(f"its arrays take {end} bytes, and {size - 8 - length} follow the header")
@@ -122,7 +124,9 @@ def _span(name: str, entry: Any) -> tuple[int, int]:
         raise CorruptFileError(f"{name!r} has the offsets {str(offsets)[:60]}")
     declared = math.prod(shape) * _DTYPES[dtype].itemsize
     if declared != offsets[1] - offsets[0]:
-        raise CorruptFileError(f"{name!r} declares {declared} bytes for shape {shape} and has {offsets[1] - offsets[0]}")
+        raise CorruptFileError(
+            f"{name!r} declares {declared} bytes for shape {shape} and has {offsets[1] - offsets[0]}"
+        )
     return offsets[0], offsets[1]
 
 

@@ -242,7 +242,9 @@ def _require_deterministic(module: Any) -> None:
         kind = type(part).__name__
         if part.training and (kind in _DEPENDS_ON_BATCH or (kind in _STOCHASTIC and part.p > 0)):
             reason = "random" if kind in _STOCHASTIC else "a function of the batch, not of each sample"
-            raise ValueError(f"{name or 'module'} is a {kind} in training mode: the loss is {reason}; call module.eval()")
+            raise ValueError(
+                f"{name or 'module'} is a {kind} in training mode: the loss is {reason}; call module.eval()"
+            )
 
 
 def _moved(item: Any, device: Any) -> Any:

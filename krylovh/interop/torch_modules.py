@@ -351,9 +351,16 @@ def _with_options(kind: str, options: dict[str, Any], where: str) -> str | None:
     """Return the activation of a module or function with options, if the options are those of the net's activation."""
     if kind == "gelu":
         if options["approximate"] not in ("none", "tanh"):
-            raise UnsupportedModelError(f"{where}: approximate must be 'none' or 'tanh', got {options['approximate']!r}")
+            raise UnsupportedModelError(
+                f"{where}: approximate must be 'none' or 'tanh', got {options['approximate']!r}"
+            )
         return "gelu" if options["approximate"] == "none" else "gelu_tanh"
-    needed = {"leakyrelu": ("leaky_relu", 0.01), "elu": ("elu", 1.0), "celu": ("elu", 1.0), "softplus": ("softplus", 1.0)}
+    needed = {
+        "leakyrelu": ("leaky_relu", 0.01),
+        "elu": ("elu", 1.0),
+        "celu": ("elu", 1.0),
+        "softplus": ("softplus", 1.0),
+    }
     if kind not in needed:
         return None
     name, value = needed[kind]
@@ -390,7 +397,9 @@ def _compare(module: Any, net: Network, name: str) -> None:
     if net.origin.folded or net.origin.link is not None:
         return
     parameters = dict(copied.named_parameters())
-    parameters = {key: parameter.requires_grad_(True) for key, parameter in parameters.items() if key in net.origin.shapes}
+    parameters = {
+        key: parameter.requires_grad_(True) for key, parameter in parameters.items() if key in net.origin.shapes
+    }
     gradients = torch.autograd.grad(0.5 * copied(torch.from_numpy(X)).square().sum(),
                                     list(parameters.values()))  # fmt: skip
     objective = Objective(exact, X, np.zeros_like(z), loss="squared_error", reduction="sum")

@@ -55,7 +55,7 @@ def main() -> None:
             stop(REFUSED, f"{name!r} is no dense tensor, but {tensor.layout} on {tensor.device}")
         if not tensor.dtype.is_floating_point:
             stop(REFUSED, f"{name!r} holds {tensor.dtype}; needed are floating point numbers")
-        if tensor.numel() * tensor.element_size() > size or tensor.numel() and tensor.data_ptr() in storages:
+        if tensor.numel() * tensor.element_size() > size or (tensor.numel() and tensor.data_ptr() in storages):
             stop(REFUSED, f"{name!r} shares its storage, or repeats it (expanded or tied tensors)")
         storages.add(tensor.data_ptr())
         single = tensor if tensor.dtype in (torch.float64, torch.float32) else tensor.float()

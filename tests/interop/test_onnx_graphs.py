@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from oracles import complex_step_hessian
 from scipy.special import expit, log_softmax, softmax
 
 from krylovh import Network, Objective, UnsupportedModelError, hessian_matrix, load_network, to_source
 from krylovh.storage.errors import CorruptFileError, UntrustedFileError
+from oracles import complex_step_hessian
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -78,7 +78,9 @@ def test_activations_of_exporters(name):
     proto = model([*DENSE, *PATTERNS[name], *LAST], [*weights(**SHAPES), *NUMBERS])
     net = Network.from_onnx(proto, check=True)
     assert (net.widths, net.activations) == ((5, 7, 3), (name, "identity"))
-    np.testing.assert_allclose(net.forward(X), reference(proto), rtol=1e-12, atol=1e-12)
+    # attributes are float32, and the reference evaluates erf in float32
+    bound = 1e-6 if name in ("leaky_relu", "selu", "gelu") else 1e-12
+    np.testing.assert_allclose(net.forward(X), reference(proto), rtol=bound, atol=bound)
 
 
 def test_gelu_and_swish_as_operators():
@@ -221,8 +223,7 @@ DECLARED = {
         [helper.make_node("LinearClassifier", ["x"], ["y"], name="LinearClassifier_y", domain="ai.onnx.ml",
                           coefficients=[1.0] * 5)], {}, ("N", 5),
     ),
-    "Clip": ([*DENSE, node("Clip", "h", "z", name="c"), *LAST][:0] or [*DENSE, node("HardSigmoid", "h", "y")],
-             {"W": (7, 5), "b": (7,)}, ("N", 5)),
+    "HardSigmoid": ([*DENSE, node("HardSigmoid", "h", "y")], {"W": (7, 5), "b": (7,)}, ("N", 5)),
     "MatMul": ([node("MatMul", "x W", "h"), node("Transpose", "h", "t"), node("MatMul", "h t", "y")], {"W": (5, 4)},
                ("N", 5)),
     "Mul": ([node("Gemm", "x W", "h", transB=1), node("Gemm", "x V", "k", transB=1), node("Mul", "h k", "y")],
@@ -285,7 +286,10 @@ def test_values_beside_the_model_are_read_from_its_folder_only(tmp_path):
 
 def damaged():
     good = [node("MatMul", "x W", "y")]
-    yield "cycle", model([node("Add", "x a", "b"), node("Add", "b x", "a"), node("MatMul", "a W", "y")], weights(W=(5, 2)))
+    yield (
+        "cycle",
+        model([node("Add", "x a", "b"), node("Add", "b x", "a"), node("MatMul", "a W", "y")], weights(W=(5, 2))),
+    )
     yield "twice", model(good, weights(W=(5, 2)) * 2)
     yield "missing", model([node("MatMul", "nothing W", "y")], weights(W=(5, 2)))
     yield "opset", model(good, weights(W=(5, 2)), opset=1_000_000)
@@ -301,7 +305,7 @@ def damaged():
 
 @pytest.mark.parametrize(("name", "proto"), list(damaged()), ids=lambda value: value if isinstance(value, str) else "")
 def test_damaged_models_are_refused(name, proto):
-    with pytest.raises(ValueError, match=r"W|'a'|nothing|opset|Add|initializers|theta"):
+    with pytest.raises(ValueError, match=r"W|'a'|nothing|opset|Add|initializers|theta|takes 4 inputs, and is given 5"):
         Network.from_onnx(proto)
 
 

@@ -124,7 +124,9 @@ def own_gradient(model, X, targets):
 
 def test_sample_weights_divide_loss_and_ridge():
     weight = RNG.uniform(0.2, 3.0, len(X3))
-    model = MLPRegressor(hidden_layer_sizes=(5,), activation="tanh", solver="lbfgs", alpha=0.7, max_iter=10, random_state=0)
+    model = MLPRegressor(
+        hidden_layer_sizes=(5,), activation="tanh", solver="lbfgs", alpha=0.7, max_iter=10, random_state=0
+    )
     fitted(model, X3, YR, sample_weight=weight)
     objective = Objective.from_sklearn(model, X3, YR, sample_weight=weight)
     theirs = np.concatenate([a.ravel() for a in model.coefs_ + model.intercepts_])
@@ -142,14 +144,20 @@ def test_sample_weights_divide_loss_and_ridge():
     ],
 )
 def test_the_ridge_is_that_of_the_solvers_batches(options, ridge):
-    model = fitted(MLPRegressor(hidden_layer_sizes=(4,), alpha=0.5, max_iter=2, random_state=0, **options), X3, YR[:, 0])
+    model = fitted(
+        MLPRegressor(hidden_layer_sizes=(4,), alpha=0.5, max_iter=2, random_state=0, **options), X3, YR[:, 0]
+    )
     objective = Objective.from_sklearn(model, X3, YR[:, 0])
     np.testing.assert_allclose(objective.l2, ridge * objective.net.weight_mask(), rtol=1e-14)
     assert Objective.from_sklearn(model, X3, YR[:, 0], l2=0.25).l2.tolist() == [0.25]
 
 
 def test_the_ridge_of_batches_is_that_of_the_mean_gradient_of_an_epoch():
-    model = fitted(MLPRegressor(hidden_layer_sizes=(4,), alpha=3.0, max_iter=2, random_state=0, solver="adam", batch_size=32), X3, YR)
+    model = fitted(
+        MLPRegressor(hidden_layer_sizes=(4,), alpha=3.0, max_iter=2, random_state=0, solver="adam", batch_size=32),
+        X3,
+        YR,
+    )
     batches = [own_gradient(model, X3[s : s + 32], YR[s : s + 32]) for s in range(0, 70, 32)]
     model.alpha = 0.0
     without = [own_gradient(model, X3[s : s + 32], YR[s : s + 32]) for s in range(0, 70, 32)]
@@ -160,7 +168,11 @@ def test_the_ridge_of_batches_is_that_of_the_mean_gradient_of_an_epoch():
 
 
 def test_a_pipeline_transforms_its_inputs():
-    model = fitted(make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(4,), max_iter=3, random_state=0)), 9 * X3 + 4, YR)
+    model = fitted(
+        make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(4,), max_iter=3, random_state=0)),
+        9 * X3 + 4,
+        YR,
+    )
     objective = Objective.from_sklearn(model, 9 * X3 + 4, YR)
     np.testing.assert_allclose(objective.net.forward(objective.X), model.predict(9 * X3 + 4), atol=1e-12)
 
