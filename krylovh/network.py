@@ -264,7 +264,7 @@ class Network:
     def from_torch(
         module: Any, activations: str | Sequence[str] | None = None, *, outputs: Any = None, check: bool = True
     ) -> "Network":
-        """Return the net of a torch module or state dict; see :func:`krylovh.interop.torch_modules.network_of_module`."""
+        """Return the net of a torch module or state dict; see ``krylovh.interop.torch_modules.network_of_module``."""
         from krylovh.interop.torch_modules import network_of_module
 
         return network_of_module(module, activations, outputs=outputs, check=check)

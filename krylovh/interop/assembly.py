@@ -180,9 +180,7 @@ class Assembly:
                 piece = replace(piece, array=piece.array * part.scale, folded=reason)
                 part = part.base
             layer = self._layer(part, where)
-            if any(
-                layer == other for other, _ in edges
-            ):  # a copy: two edges between the same layers are not told apart
+            if any(layer == other for other, _ in edges):  # a copy: one edge between two layers
                 layer = self._new_layer(Combination(part.width, identity=(layer,)), "identity")
             edges.append((layer, piece))
         return self._settled(Combination(out, dense=tuple(edges), bias=bias))
@@ -329,7 +327,8 @@ class Assembly:
     def _applied(self, value: Pointwise) -> Value:
         form = self.form(value)
         if form is None and value.terms:
-            return self.add(*value.terms, value.where)
+            first, second = value.terms
+            return self.add(first, second, value.where)
         if form is None:
             raise UnsupportedModelError(
                 f"{value.where}: computes a function that is no activation of a Network; "
@@ -451,9 +450,10 @@ def _without_link(graph: Assembly, value: Value, outputs: Outputs | None, where:
         return value.base, value.kind
     if isinstance(value, Joined) and len(value.parts) == 2 and value.width == 2:  # 1 - p, p of a binary classifier
         first, second = value.parts
-        if isinstance(first, Pointwise) and isinstance(second, Pointwise) and first.base is second.base:
-            if graph.form(first) == Form("logistic", -1.0, 1.0) and graph.form(second) == Form("logistic", 1.0, 0.0):
-                return second.base, "binary"
+        forms = [graph.form(part) for part in value.parts]
+        both = isinstance(first, Pointwise) and isinstance(second, Pointwise) and first.base is second.base
+        if both and forms == [Form("logistic", -1.0, 1.0), Form("logistic", 1.0, 0.0)]:
+            return second.base, "binary"  # type: ignore[union-attr]
     if isinstance(value, Pointwise) and outputs != "model" and graph.form(value) == Form("logistic", 1.0, 0.0):
         if outputs is None:
             raise UnsupportedModelError(

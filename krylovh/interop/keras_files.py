@@ -91,7 +91,7 @@ def _datasets(raw: BinaryIO, path: Path) -> tuple[dict[str, Array], dict[str, An
         order: dict[str, list[str]] = {}
         for label in map(_text, np.asarray(attributes_of(group).get("layer_names", [])).reshape(-1)):
             if label in group:
-                names = attributes_of(child_of(group, label)).get("weight_names", [])
+                names: Any = attributes_of(child_of(group, label)).get("weight_names", [])
                 order[label] = [_text(name) for name in np.asarray(names).reshape(-1)]
     return arrays, attributes, order
 

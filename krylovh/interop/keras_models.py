@@ -125,7 +125,7 @@ def saved_names(config: Any, name: str) -> dict[str, str]:
 
     Examples
     --------
-    >>> layers = [{"class_name": "Dense", "config": {"name": "hidden"}}, {"class_name": "Dense", "config": {"name": "out"}}]
+    >>> layers = [{"class_name": "Dense", "config": {"name": name}} for name in ("hidden", "out")]
     >>> saved_names({"class_name": "Sequential", "config": {"layers": layers}}, "example")
     {'hidden': 'dense', 'out': 'dense_1'}
     """
@@ -173,7 +173,7 @@ class _Walk:
         axes = self._input_axes()
         start = (assembly.input(math.prod(axes)), axes)
         if self.config["class_name"] == "Sequential":
-            current = start
+            current: tuple[Value, tuple[int, ...]] = start
             for layer in self.layers:
                 current = self._apply(layer, [current])
             return current[0]

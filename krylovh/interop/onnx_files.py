@@ -165,7 +165,8 @@ def _compare(model: Any, net: Network, output: str | None, name: str) -> None:
         part.graph.node.remove(node)
     del part.graph.output[:]
     part.graph.output.add().name = final
-    (theirs,) = ReferenceEvaluator(part).run(None, {info["name"]: inputs})
+    evaluator: Any = ReferenceEvaluator
+    (theirs,) = evaluator(part).run(None, {info["name"]: inputs})
     theirs = np.asarray(theirs, np.float64).reshape(8, -1)
     z = net.with_theta(np.asarray(net.theta, np.float64)).forward(X)
     ours = {

@@ -50,8 +50,8 @@ _BINARY: dict[str, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 SUPPORTED = (
     "Gemm, MatMul, Add, Sub, Sum, Concat of layers, BatchNormalization, Scaler, activations (Relu, LeakyRelu(0.01), "
-    "Elu(1), Celu(1), Selu, Tanh, Sigmoid, Softplus, Softsign, Gelu, Swish, Mish, Sin, and what Mul, Div, Erf, Exp, Log, "
-    "Pow spell out), Softmax and LogSoftmax at the end, Flatten, Reshape, Cast, Identity, Dropout, ZipMap"
+    "Elu(1), Celu(1), Selu, Tanh, Sigmoid, Softplus, Softsign, Gelu, Swish, Mish, Sin, and what Mul, Div, Erf, Exp, "
+    "Log, Pow spell out), Softmax and LogSoftmax at the end, Flatten, Reshape, Cast, Identity, Dropout, ZipMap"
 )
 
 
@@ -354,7 +354,7 @@ class _Walk:
             raise UnsupportedModelError(f"{where}: supported are flat rows, and statistics of shape ({width},)")
         gain, offset, mean, variance = (np.asarray(c.array, np.float64) for c in constants)
         scale = gain / np.sqrt(variance + attributes.get("epsilon", 1e-5))
-        return replace(source, value=self.assembly.scale(source.value, scale, offset - mean * scale, where))
+        return Tensor(self.assembly.scale(source.value, scale, offset - mean * scale, where), source.axes)
 
     def _scaler(self, inputs: list[Any], attributes: Any, where: str) -> Tensor:
         source = inputs[0]
@@ -383,7 +383,7 @@ class _Walk:
     def _flatten(self, inputs: list[Any], attributes: Any, where: str) -> Tensor:
         if attributes.get("axis", 1) not in (1, -len(inputs[0].axes)):
             raise UnsupportedModelError(f"{where}: axis must be 1, got {attributes['axis']}")
-        return replace(inputs[0], axes=(inputs[0].value.width,))
+        return Tensor(inputs[0].value, (inputs[0].value.width,))
 
     def _reshape(self, inputs: list[Any], attributes: Any, where: str) -> Tensor:
         source = inputs[0]
@@ -400,7 +400,7 @@ class _Walk:
             axes[axes.index(-1)] = width // rest if width % rest == 0 else 0
         if not keeps_rows or not axes or min(axes) < 1 or int(np.prod(axes, dtype=object)) != width:
             raise UnsupportedModelError(f"{where}: supported are shapes that keep the rows, got {shape}")
-        return replace(source, axes=tuple(axes))
+        return Tensor(source.value, tuple(axes))
 
     def _squeeze(self, inputs: list[Any], attributes: Any, where: str) -> Tensor:
         axes = inputs[1].array.reshape(-1).tolist() if len(inputs) > 1 else attributes.get("axes")
@@ -416,7 +416,7 @@ class _Walk:
         axis = attributes.get("axis", -1 if self.version >= 13 else 1)
         if axis not in (1, -1) or len(inputs[0].axes) != 1:
             raise UnsupportedModelError(f"{where}: axis must be 1, of flat rows, got {axis}")
-        return replace(inputs[0], value=Normalized(inputs[0].value, kind, where))
+        return Tensor(Normalized(inputs[0].value, kind, where), inputs[0].axes)
 
     def _logsoftmax(self, inputs: list[Any], attributes: Any, where: str) -> Tensor:
         return self._softmax(inputs, attributes, where, "log_softmax")
@@ -426,8 +426,8 @@ class _Walk:
     def _pointwise(self, inputs: list[Any], function: Callable[[Array], Array], where: str) -> Tensor:
         source = inputs[0]
         if isinstance(source.value, Normalized) and where.endswith("(Log)") and source.value.kind == "softmax":
-            return replace(source, value=replace(source.value, kind="log_softmax"))
-        return replace(source, value=self.assembly.pointwise(source.value, function, where))
+            return Tensor(replace(source.value, kind="log_softmax"), source.axes)
+        return Tensor(self.assembly.pointwise(source.value, function, where), source.axes)
 
     def _with_options(self, op: str, a: dict[str, Any], inputs: list[Any]) -> Callable[[Array], Array] | None:
         """Return an activation that has options."""
@@ -494,7 +494,7 @@ class _Walk:
 
         def chosen(*values: Array) -> Array:
             given = iter(values)
-            return np.where(*(next(given) if number is None else number for number in numbers))  # type: ignore[call-overload, no-any-return]
+            return np.where(*(next(given) if number is None else number for number in numbers))
 
         merged = self.assembly.merge([tensor.value for tensor in tensors], chosen, where)
         if merged is None:

@@ -33,10 +33,11 @@ def describe(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     >>> header["nodes"][0]["op"], header["inputs"][0]["shape"], arrays
     ('Relu', [None, 2], {})
     """
-    import onnx
+    import onnx.inliner
 
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        inline: Any = onnx.inliner.inline_local_functions
+        model = inline(model)
     graph = model.graph
     if len(graph.node) > NODE_LIMIT or len(graph.initializer) > TENSOR_LIMIT:
         raise RefusedError(f"has {len(graph.node)} nodes and {len(graph.initializer)} initializers; the limit is 20000")

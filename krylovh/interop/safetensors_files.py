@@ -21,7 +21,12 @@ __all__ = ["tensors_of"]
 HEADER_LIMIT = 1 << 24  # bytes
 TENSOR_LIMIT = 10_000
 NAME_LIMIT = 200  # characters
-_DTYPES = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+}
 _KEYS = {"dtype", "shape", "data_offsets"}
 
 

@@ -69,7 +69,8 @@ def objective_of_estimator(
     --------
     >>> rng = np.random.default_rng(0)
     >>> X = rng.standard_normal((50, 3))
-    >>> fitted = MLPRegressor(hidden_layer_sizes=(4,), activation="tanh", solver="lbfgs", max_iter=500, random_state=0).fit(X, X[:, 0])
+    >>> model = MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", max_iter=500, random_state=0)
+    >>> fitted = model.fit(X, X[:, 0])
     >>> print(objective_of_estimator(fitted, X, X[:, 0], sample_weight=None, l2=None).formula())
     (1/N) sum_n 1/2 |z_n - y_n|^2, N = 50 + sum_i (l2_i/2) theta_i^2, l2 = 0 on 5, 2e-06 on 16 parameters
     """

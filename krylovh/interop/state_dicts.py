@@ -120,7 +120,8 @@ def _chain(
         weight = layers[prefix]["weight"]
         if widths and weight.shape[1] != widths[-1]:
             raise ValueError(
-                f"'{prefix[:_SHOWN]}.weight' must have shape (out, {widths[-1]}), as the layer before, got {weight.shape}"
+                f"'{prefix[:_SHOWN]}.weight' must have shape (out, {widths[-1]}), as the layer before, "
+                f"got {weight.shape}"
             )
         widths += [weight.shape[0]] if widths else [weight.shape[1], weight.shape[0]]
         for kind in ("weight", "bias"):
@@ -162,8 +163,8 @@ def _order(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
         if len(order) == len(shapes):
             return order
     raise ValueError(
-        f"the order of the layers {_listed(shapes)} is given neither by numbers in names that are alike otherwise nor by "
-        "their shapes; load the file with its own library and pass the ordered dict to Network.from_torch"
+        f"the order of the layers {_listed(shapes)} is given neither by numbers in names that are alike otherwise "
+        "nor by their shapes; load the file with its own library and pass the ordered dict to Network.from_torch"
     )
 
 

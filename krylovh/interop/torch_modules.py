@@ -85,7 +85,7 @@ def network_of_module(
     Returns
     -------
     Network
-        theta has the dtype of the module's parameters, and ``origin`` their names: see :func:`krylovh.interop.to_torch`.
+        theta has the dtype of the module's parameters, and ``origin`` their names: see :func:`krylovh.to_torch`.
 
     Raises
     ------
@@ -291,7 +291,7 @@ class _Walk:
     def _name_of(self, tensor: Any, where: str) -> str:
         if id(tensor) not in self.parameters:
             raise UnsupportedModelError(f"{where}: its weight is no parameter of the module (computed or a buffer)")
-        return self.parameters[id(tensor)]
+        return str(self.parameters[id(tensor)])
 
     def _batch_norm(self, value: Value, module: Any, where: str) -> Value:
         if module.running_mean is None:

@@ -197,7 +197,7 @@ def test_hostile_files_are_refused(tmp_path):
         load_network(path)
     with pytest.warns(UserWarning, match="Duplicate name"):
         keras_file(path, config, groups, more=[("config.json", "{}")])
-    with pytest.raises(UntrustedFileError, match="two members named 'config.json'"):
+    with pytest.raises(UntrustedFileError, match=r"two members named 'config.json'"):
         load_network(path)
     keras_file(path, config, groups)
     content = path.read_bytes()

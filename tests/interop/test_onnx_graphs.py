@@ -1,4 +1,4 @@
-"""ONNX graphs of the shapes that exporters write, compared with onnx's reference evaluator; what is refused, by name."""
+"""ONNX graphs of the shapes that exporters write, against onnx's reference evaluator; what is refused, by name."""
 
 import numpy as np
 import pytest
@@ -145,7 +145,7 @@ def test_batch_normalization_is_folded_before_and_after():
     net = Network.from_onnx(proto, check=True)
     assert net.widths == (5, 7, 3)
     np.testing.assert_allclose(net.forward(X), reference(proto), atol=1e-12)
-    with pytest.raises(ValueError, match="BatchNormalization_n1.* was folded into 'W'"):
+    with pytest.raises(ValueError, match=r"BatchNormalization_n1.* was folded into 'W'"):
         to_source(net, net.theta)
 
 
@@ -216,7 +216,8 @@ DECLARED = {
     "LSTM": ([node("LSTM", "x K R", "y", hidden_size=2)], {"K": (1, 8, 5), "R": (1, 8, 2)}, (2, 1, 5)),
     "Attention": ([helper.make_node("Attention", ["x"], ["y"], name="Attention_y", domain="com.other")], {}, ("N", 5)),
     "TreeEnsembleClassifier": (
-        [helper.make_node("TreeEnsembleClassifier", ["x"], ["y"], name="TreeEnsembleClassifier_y", domain="ai.onnx.ml")],
+        [helper.make_node("TreeEnsembleClassifier", ["x"], ["y"], name="TreeEnsembleClassifier_y",
+                          domain="ai.onnx.ml")],
         {}, ("N", 5),
     ),
     "LinearClassifier": (

@@ -199,7 +199,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="MLPClassifier is not fitted"):
         Network.from_sklearn(model)
     fitted(model, X3, Y3)
-    with pytest.raises(TypeError, match="must be one of MLPClassifier, .* got LogisticRegression"):
+    with pytest.raises(TypeError, match=r"must be one of MLPClassifier, .* got LogisticRegression"):
         Network.from_sklearn(LogisticRegression())
     with pytest.raises(ValueError, match="labels out of the classes"):
         Objective.from_sklearn(model, X3, Y3 + 1)
