@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -169,10 +169,11 @@ def _compare(model: Any, net: Network, output: str | None, name: str) -> None:
     (theirs,) = evaluator(part).run(None, {info["name"]: inputs})
     theirs = np.asarray(theirs, np.float64).reshape(8, -1)
     z = net.with_theta(np.asarray(net.theta, np.float64)).forward(X)
-    ours = {
+    links: dict[str | None, Callable[[], Array]] = {
         None: lambda: z, "softmax": lambda: softmax(z, axis=1), "log_softmax": lambda: log_softmax(z, axis=1),
         "logistic": lambda: expit(z), "binary": lambda: np.hstack([expit(-z), expit(z)]),
-    }[net.origin.link]()  # fmt: skip
+    }  # fmt: skip
+    ours = links[net.origin.link]()
     # constants of activations are float32 attributes or initializers, and the reference evaluates erf in float32
     exact = dtype == np.float64 == net.theta.dtype and not {"leaky_relu", "elu", "selu", "gelu"} & set(net.activations)
     require_equal("outputs", ours, theirs, np.float64 if exact else np.float32, name)

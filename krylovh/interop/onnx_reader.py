@@ -8,6 +8,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 REFUSED, MISSING = 3, 4  # exit codes; the reason is on standard error
@@ -87,7 +88,7 @@ def _info(info: Any) -> dict[str, Any]:
 def _attribute(attribute: Any, arrays: dict[str, Any]) -> Any:
     from onnx import AttributeProto
 
-    plain = {
+    plain: dict[Any, Callable[[], Any]] = {
         AttributeProto.INT: lambda: attribute.i,
         AttributeProto.FLOAT: lambda: attribute.f,
         AttributeProto.STRING: lambda: attribute.s.decode("utf-8", "replace")[:NAME_LIMIT],
