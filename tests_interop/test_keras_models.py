@@ -121,5 +121,5 @@ def test_batch_normalization_is_folded():
     net = Network.from_keras(model)
     X = RNG.standard_normal((9, 6))
     np.testing.assert_allclose(net.forward(X), model.predict(X, verbose=0), atol=1e-12)
-    with pytest.raises(ValueError, match="BatchNormalization.* was folded"):
+    with pytest.raises(ValueError, match=r"BatchNormalization.* was folded"):
         to_keras(net, net.theta)

@@ -99,7 +99,11 @@ def test_the_hessian_of_scikit_learns_own_objective(tmp_path, name):
         model.set_params(solver="lbfgs", alpha=0.9, max_iter=10, random_state=0).fit(X, y)
     expected = autodiff_hessian(Perceptron(model), objective_of(name, model.alpha, len(X)), X, y)
     objective = Objective.from_sklearn(model, X, y)
-    H = in_source_order(lambda net, v: sum(to_sklearn(net, v), []), objective.net, hessian_matrix(objective))
+    H = in_source_order(
+        lambda net, v: [array for group in to_sklearn(net, v) for array in group],
+        objective.net,
+        hessian_matrix(objective),
+    )
     assert abs(H - expected).max() <= BOUND * abs(expected).max()
 
     (tmp_path / "net.onnx").write_bytes(to_onnx(model, X[:1]).SerializeToString())

@@ -150,7 +150,7 @@ def test_misuse_is_named():
     loss = nn.CrossEntropyLoss()
     with pytest.raises(TypeError, match="batches must be iterable again and again"):
         TorchHessianOperator(module, loss, iter([(X, y)]))
-    with pytest.raises(ValueError, match="'1' is a .*|1 is a Dropout in training mode.*module.eval"):
+    with pytest.raises(ValueError, match=r"'1' is a .*|1 is a Dropout in training mode.*module.eval"):
         TorchHessianOperator(nn.Sequential(nn.Linear(5, 3), nn.Dropout()), loss, [(X, y)])
     with pytest.raises(ValueError, match="BatchNorm1d in training mode"):
         TorchHessianOperator(nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)), loss, [(X, y)])
@@ -164,5 +164,5 @@ def test_misuse_is_named():
         TorchHessianOperator(module, loss, [(X * float("nan"), y)]) @ np.ones(66)
     with pytest.raises(ValueError, match="empty data set"):
         TorchHessianOperator(module, loss, []) @ np.ones(66)
-    with pytest.raises(TypeError, match="must be a torch.nn.Module, got dict"):
+    with pytest.raises(TypeError, match=r"must be a torch.nn.Module, got dict"):
         TorchHessianOperator({}, loss, [(X, y)])

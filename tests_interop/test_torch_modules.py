@@ -61,6 +61,7 @@ def test_the_hessian_is_that_of_the_module(name):
     module = modules()[name].double().eval()
     rng = np.random.default_rng(1)
     X, labels, values = rng.standard_normal((11, 5)), rng.integers(0, 3, 11), rng.standard_normal((11, 3))
+    binary = (values > 0) * 1.0
     net = Network.from_torch(module)
     assert list(to_torch(net, net.theta)) == [key for key, _ in module.named_parameters()]
     for key, parameter in module.named_parameters():
@@ -69,7 +70,7 @@ def test_the_hessian_is_that_of_the_module(name):
         (nn.CrossEntropyLoss(), labels, Objective(net, X, labels, loss="softmax_cross_entropy"), 1.0),
         # mean over samples and outputs, no 1/2: 2/C of the objective here
         (nn.MSELoss(), values, Objective(net, X, values, loss="squared_error"), 2 / 3),
-        (nn.BCEWithLogitsLoss(), (values > 0) * 1.0, Objective(net, X, (values > 0) * 1.0, loss="binary_cross_entropy"), 1 / 3),
+        (nn.BCEWithLogitsLoss(), binary, Objective(net, X, binary, loss="binary_cross_entropy"), 1 / 3),
     ]  # fmt: skip
     for loss, y, objective, factor in wanted:
         H = factor * in_source_order(lambda net, v: to_torch(net, v).values(), net, hessian_matrix(objective))
@@ -103,7 +104,7 @@ def test_batch_normalization_in_evaluation_is_folded():
     expected = module.double()(torch.as_tensor(X)).detach().numpy()
     np.testing.assert_allclose(torch.as_tensor(z).log_softmax(1).numpy(), expected, atol=1e-12)
     assert net.origin.link == "log_softmax"
-    with pytest.raises(ValueError, match="BatchNorm1d.* was folded"):
+    with pytest.raises(ValueError, match=r"BatchNorm1d.* was folded"):
         to_torch(net, net.theta)
 
 

@@ -131,7 +131,7 @@ class TorchHessianOperator(RealSymmetricOperator):
         with _twice_differentiable():
             for inputs, targets in self.batches:
                 loss, weight = self._loss(dict(self._values), inputs, targets)
-                total += weight * float(loss)
+                total += weight * float(loss.detach())
                 samples += weight
         theta = self.theta.astype(np.float64)
         return total / self._divisor(samples) + 0.5 * float(np.sum(self.l2 * theta * theta) if self.l2.size else 0.0)
@@ -202,7 +202,7 @@ class TorchHessianOperator(RealSymmetricOperator):
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             raise TypeError("loss must return a scalar tensor: a sum or mean over the samples of the batch")
         if not bool(torch.isfinite(loss)):
-            raise FloatingPointError(f"the loss is {float(loss)}: it has no derivatives")
+            raise FloatingPointError(f"the loss is {float(loss.detach())}: it has no derivatives")
         return loss.reshape(()), len(arguments[0]) if self.reduction == "mean" else 1
 
     def _divisor(self, samples: int) -> int:
