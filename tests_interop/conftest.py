@@ -2,5 +2,5 @@
 
 
 def pytest_configure(config):
-    for ignored in ("ignore:.torch.jit:DeprecationWarning", "ignore:.*legacy TorchScript-based:DeprecationWarning"):
+    for ignored in ("ignore:.torch.jit:DeprecationWarning", "ignore:__array__ implementation:DeprecationWarning"):
         config.addinivalue_line("filterwarnings", ignored)

@@ -78,7 +78,7 @@ def objective_of(loss, alpha, samples):
         "multilabel": lambda z, y: (
             nn.functional.binary_cross_entropy_with_logits(z, y.double(), reduction="sum") / samples
         ),
-        "regression": lambda z, y: 0.5 * ((z - y) ** 2).sum() / samples,
+        "regression": lambda z, y: 0.5 * ((z[:, 0] - y) ** 2).sum() / samples,
     }
     return lambda outputs, y: losses[loss](outputs[0], y) + alpha / (2 * samples) * outputs[1]
 
@@ -86,8 +86,8 @@ def objective_of(loss, alpha, samples):
 CASES = {
     "multiclass": (MLPClassifier((7, 4), activation="tanh"), LABELS),
     "binary": (MLPClassifier((7,), activation="logistic"), (LABELS > 0) * 1),
-    "multilabel": (MLPClassifier((7,), activation="tanh"), np.stack([LABELS > 0, LABELS == 1], axis=1) * 1),
-    "regression": (MLPRegressor(hidden_layer_sizes=(7, 4), activation="tanh"), RNG.standard_normal((12, 3))),
+    "multilabel": (MLPClassifier((7,), activation="tanh"), np.stack([LABELS > 0, LABELS == 1, X[:, 0] > 0], axis=1) * 1),
+    "regression": (MLPRegressor(hidden_layer_sizes=(7, 4), activation="tanh"), RNG.standard_normal(12)),
 }
 
 

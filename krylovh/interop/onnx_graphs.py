@@ -193,6 +193,7 @@ class _Walk:
         width = int(np.prod(axes, dtype=object))
         if not 0 < width < 1 << 31:
             raise CorruptFileError(f"{self.name}: input {info['name']!r} has the shape {info['shape']}")
+        self.rows = (info["shape"] or [None])[0]  # of a model for one number of rows alone
         self.known[info["name"]] = Tensor(self.assembly.input(width), tuple(axes))
         for node in order:
             where = f"{self.name}: {_where(node)}"
@@ -393,7 +394,8 @@ class _Walk:
                 raise UnsupportedModelError(f"{where}: supported is a constant shape")
             shape = inputs[1].array.reshape(-1).tolist()
         width = source.value.width
-        keeps_rows = bool(shape) and (shape[0] in (0, _BATCH) or (shape[0] == -1 and -1 not in shape[1:]))
+        same_rows = (0, _BATCH) if self.rows is None else (0, _BATCH, self.rows)
+        keeps_rows = bool(shape) and (shape[0] in same_rows or (shape[0] == -1 and -1 not in shape[1:]))
         axes = [int(side) for side in shape[1:]]
         if keeps_rows and axes.count(-1) == 1 and all(side > 0 or side == -1 for side in axes):
             rest = int(np.prod([side for side in axes if side > 0], dtype=object))
