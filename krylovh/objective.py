@@ -168,6 +168,62 @@ class Objective:
         self._gradient: Array | None = None
         self._gradient_is_finite = False
 
+    @classmethod
+    def from_sklearn(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        l2: ArrayLike | None = None,
+        dtype: DTypeLike | None = None,
+        memory_limit: int | None = None,
+        threads: int | None = None,
+    ) -> "Objective":
+        """Return what a fitted multilayer perceptron of scikit-learn minimised: its loss and its ridge, on its samples.
+
+        Parameters
+        ----------
+        estimator : MLPClassifier, MLPRegressor, NewtonMLPClassifier, NewtonMLPRegressor or Pipeline
+            A pipeline ends in one of them; its other steps are applied to ``X``.
+        X, y : array_like
+            The samples that it was fitted to, labels as they were given.  With ``early_stopping`` those that were not
+            held out.
+        sample_weight : array_like, shape (N,), optional
+            As in ``fit``.
+        l2 : float or array_like, optional
+            As in :class:`Objective`, instead of the ridge that the solver used: ``alpha / N`` on the weights for
+            "lbfgs" and the estimators of this library, and the mean of ``alpha / batch`` over the batches of an epoch
+            for "adam" and "sgd", which is what they minimise on average.
+        dtype, memory_limit, threads
+            As in :class:`Objective`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Another estimator, one that is not fitted, labels that it does not know, or samples that do not fit.
+        ImportCheckError
+            The net's predictions differ from the estimator's.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.neural_network import MLPClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> fitted = MLPClassifier((5,), "tanh", solver="lbfgs", alpha=1.5, max_iter=500, random_state=0).fit(X, y)
+        >>> objective = Objective.from_sklearn(fitted, X, y)
+        >>> print(objective.formula())
+        (1/N) sum_n -log softmax(z_n)[y_n], N = 150 + sum_i (l2_i/2) theta_i^2, l2 = 0 on 8, 0.01 on 35 parameters
+        >>> bool(abs(objective.value() - fitted.loss_) < 1e-9)
+        True
+        """
+        from krylovh.interop.sklearn_models import objective_of_estimator
+
+        return objective_of_estimator(
+            estimator, X, y, sample_weight=sample_weight, l2=l2, dtype=dtype, memory_limit=memory_limit, threads=threads
+        )
+
     @property
     def X(self) -> Array | RowStream:
         """Inputs (N, d_0): an array, or rows of a file that are read by slices."""

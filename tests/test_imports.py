@@ -50,10 +50,12 @@ ALLOWED = {
     "storage": {"results", "network", "objective"},
     "distributed": {"checks", "threads", "sources", "stream", "network", "objective"},
     "resumption": {"storage"},
+    "interop": {"checks", "regularization", "network", "objective", "operators", "applications", "storage"},
     "plotting": {"results"},
-    "cli": {"plotting", "storage", "distributed", *MODEL, *SHARED, *ALGORITHM} - {"kernels"},
+    "cli": {"plotting", "storage", "interop", "distributed", *MODEL, *SHARED, *ALGORITHM} - {"kernels"},
 }  # fmt: skip
-EXCEPTIONS = {("network", "storage")}  # Network.save and Network.load, imported when they are called
+# Network.save, and what makes nets and objectives of other libraries' models: imported when they are called
+EXCEPTIONS = {("network", "storage"), ("network", "interop"), ("objective", "interop")}
 OUTSIDE_OF_KERNELS = {"numpy", "numba", "llvmlite"}
 
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import h5py
 import numpy as np
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # imported on use: it brings Numba, which results on disk do 
 
 Arrays = dict[str, NDArray[Any]]
 
-__all__ = ["Data", "load_data", "load_network", "save_network"]
+__all__ = ["Data", "load_data", "load_network", "network_of_file", "save_network"]
 
 _LAYER = re.compile(r"layers\.(0|[1-9][0-9]{0,4})\.(weight|bias)")
 _TOPOLOGY = ("theta", "widths", "activations", "sources", "bias")
@@ -71,7 +71,8 @@ def load_data(path: str | os.PathLike[str]) -> Data:
     ((3, 2), array([0, 1, 2]), None)
     """
     path = Path(path)
-    names, arrays = _read(path, ("X", "y", "sample_weight").__contains__)
+    with open_regular(path) as raw:
+        names, arrays = _read(raw, path, ("X", "y", "sample_weight").__contains__)
     with _naming(path):
         for key in ("X", "y"):
             if key not in arrays:
@@ -108,10 +109,24 @@ def load_network(path: str | os.PathLike[str], activations: str | Sequence[str] 
     ...     load_network(file, "tanh")
     Network(2-3-1, 9 parameters)
     """
+    path = Path(path)
+    with open_regular(path) as raw:
+        return network_of_file(raw, path, activations)
+
+
+def network_of_file(raw: BinaryIO, path: Path, activations: str | Sequence[str] | None = None) -> "Network":
+    """Read a net from an open file; see :func:`load_network`.
+
+    Examples
+    --------
+    >>> import io
+    >>> raw = io.BytesIO(npz_bytes({"layers.0.weight": np.ones((3, 2))}))
+    >>> network_of_file(raw, Path("example.npz"), ["tanh"])
+    Network(2-3, 6 parameters)
+    """
     from krylovh.network import Network
 
-    path = Path(path)
-    names, arrays = _read(path, lambda name: name in _TOPOLOGY or name.startswith("layers."))
+    names, arrays = _read(raw, path, lambda name: name in _TOPOLOGY or name.startswith("layers."))
     with _naming(path):
         layers = {name: array for name, array in arrays.items() if name.startswith("layers.")}
         if layers and "theta" in arrays:
@@ -165,14 +180,13 @@ def save_network(path: str | os.PathLike[str], net: "Network") -> None:
         replace_file(target, content)
 
 
-def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[list[str], Arrays]:
+def _read(raw: BinaryIO, path: Path, wanted: Callable[[str], bool]) -> tuple[list[str], Arrays]:
     """Return the names of all arrays in a file, and those arrays that are wanted."""
-    with open_regular(path) as raw:
-        start = raw.read(8)
-        if start == b"\x89HDF\r\n\x1a\n":
-            return _read_hdf5(raw, path, wanted)
-        if start.startswith(b"PK"):
-            return read_npz(raw, path, wanted)
+    start = raw.read(8)
+    if start == b"\x89HDF\r\n\x1a\n":
+        return _read_hdf5(raw, path, wanted)
+    if start.startswith(b"PK"):
+        return read_npz(raw, path, wanted)
     found = f"the bytes {start!r}" if start else "an empty file"
     raise CorruptFileError(f"{path}: needed is a .npz or HDF5 file, found {found}")
 
