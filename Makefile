@@ -68,7 +68,7 @@ wheel: $(VENV)/.base  ## Build the wheel, install it into a clean environment an
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install --quiet "$$(ls dist/*.whl)[test]"
 	rm -rf dist/outside && mkdir dist/outside && cp -r tests pyproject.toml dist/outside
-	cd dist/outside && OPENBLAS_NUM_THREADS=1 ../../.venv-wheel/bin/python -m pytest tests/operators tests/test_command_line.py -m 'not full' -p no:cacheprovider
+	cd dist/outside && OPENBLAS_NUM_THREADS=1 ../../.venv-wheel/bin/python -m pytest tests/operators tests/cli/test_command_line.py -m 'not full' -p no:cacheprovider
 
 clean:  ## Remove environments and outputs
 	rm -rf $(VENV) $(PEERS) .venv-wheel build dist demo.h5 demo.png bench.h5

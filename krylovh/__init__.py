@@ -39,6 +39,7 @@ _HOME = {
     "hessian_diagonal": "exact",
     "hessian_matrix": "exact",
     "hessian_trace": "exact",
+    "layer_block_norms": "exact",
     "obd_diagonal": "exact",
     "operator_matrix": "exact",
     "outer_product_inverse": "exact",
@@ -109,6 +110,7 @@ _HOME = {
     "ResultStore": "storage",
     "load_network": "storage",
     "load_data": "storage",
+    "write_report": "report",
 }
 
 __all__ = [
@@ -190,6 +192,7 @@ __all__ = [
     "inverse_diagonal",
     "kernel_polynomial_density",
     "lanczos",
+    "layer_block_norms",
     "leave_one_out",
     "load_data",
     "load_network",
@@ -233,6 +236,7 @@ if TYPE_CHECKING:
         hessian_diagonal,
         hessian_matrix,
         hessian_trace,
+        layer_block_norms,
         obd_diagonal,
         operator_matrix,
         outer_product_inverse,
@@ -269,6 +273,7 @@ if TYPE_CHECKING:
         activation_hessian,
         input_hessian,
     )
+    from krylovh.report import write_report
     from krylovh.results import (
         BlockSolveResult,
         ChebyshevDensity,

@@ -47,7 +47,8 @@ ALLOWED = {
                      "stochastic", "regularization", "memory", "data", "blas"},
     "storage": {"results", "network", "objective"},
     "plotting": {"results"},
-    "cli": {"plotting", "storage", *MODEL, *SHARED, *ALGORITHM} - {"kernels"},
+    "report": {"results", "storage"},
+    "cli": {"plotting", "report", "storage", "applications", "approximations", *MODEL, *SHARED, *ALGORITHM} - {"kernels"},
 }  # fmt: skip
 EXCEPTIONS = {("network", "storage")}  # Network.save and Network.load, imported when they are called
 OUTSIDE_OF_KERNELS = {"numpy", "numba", "llvmlite"}

@@ -10,6 +10,7 @@ from krylovh.exact.matrix import (
     hessian_matrix,
     operator_matrix,
 )
+from krylovh.exact.layer_norms import layer_block_norms
 from krylovh.exact.obd import obd_diagonal
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "hessian_diagonal",
     "hessian_matrix",
     "hessian_trace",
+    "layer_block_norms",
     "obd_diagonal",
     "operator_matrix",
     "outer_product_inverse",

@@ -1,0 +1,100 @@
+"""From the files and options of a command to an objective, an operator, rows."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from krylovh.cli.failures import USAGE, Failure
+from krylovh.cli.memory import require_memory
+from krylovh.cli.options import Problem
+
+if TYPE_CHECKING:
+    from krylovh import Network, Objective
+    from krylovh.storage.inputs import Data
+
+__all__ = ["objective_of", "operator_of", "read_data", "read_network", "read_objective", "rows_of", "tolerance"]
+
+
+def read_network(path: Path) -> "Network":
+    """Read a net of any supported format."""
+    from krylovh import load_network
+
+    return load_network(path)
+
+
+def read_data(path: Path) -> "Data":
+    """Read samples, if they fit into memory."""
+    from krylovh import load_data
+
+    if path.is_file():
+        require_memory(path.stat().st_size, f"{path}: reading it")
+    return load_data(path)
+
+
+def read_objective(net: Path, data: Path, problem: Problem) -> "Objective":
+    """Put a net and data from files into an objective."""
+    return objective_of(read_network(net), read_data(data), problem)
+
+
+def objective_of(network: "Network", data: "Data", problem: Problem) -> "Objective":
+    """Put a net and data into an objective, if what products need fits into memory."""
+    from krylovh import Objective
+
+    X, y, sample_weight = data
+    objective = Objective(
+        network, X, y,
+        loss=problem.loss, reduction=problem.reduction,
+        l2=problem.l2 if problem.l2_on == "all" else problem.l2 * network.weight_mask(),
+        sample_weight=sample_weight,
+        loss_options=None if problem.delta is None else {"delta": problem.delta},
+        dtype=problem.dtype, memory_limit=problem.memory_limit, threads=problem.threads,
+    )  # fmt: skip
+    plan = objective.plan(objective.block_size)
+    require_memory(plan.peak - plan.data, f"a net of {objective.num_parameters} parameters on these data")
+    return objective
+
+
+def operator_of(objective: "Objective", matrix: str, damping: float = 0.0) -> Any:
+    """Return a matrix of second derivatives as an operator."""
+    import krylovh
+
+    kinds = {
+        "hessian": krylovh.HessianOperator,
+        "gauss_newton": krylovh.GaussNewtonOperator,
+        "residual": krylovh.ResidualOperator,
+        "empirical_fisher": krylovh.EmpiricalFisherOperator,
+    }
+    operator: Any = kinds[matrix](objective)
+    if damping == 0:
+        return operator
+    if not hasattr(operator, "damped"):
+        raise Failure(USAGE, f"--damping must be 0 with --matrix {matrix}, got {damping}")
+    return operator.damped(damping)
+
+
+def tolerance(tol: float | None, objective: "Objective") -> float:
+    """Return the tolerance of eigenpairs: 1e-8 in float64 and 2e-6 in float32, if none is given."""
+    if tol is not None:
+        return tol
+    return 1e-8 if objective.dtype == "float64" else 2e-6
+
+
+def rows_of(text: str, num_samples: int, option: str) -> list[int]:
+    """Return the positions that a text such as ``"0,5,10:20"`` names.
+
+    Examples
+    --------
+    >>> rows_of("7,0:3", 10, "--rows")
+    [7, 0, 1, 2]
+    """
+    rows: list[int] = []
+    for part in text.split(","):
+        first, colon, last = (piece.strip() for piece in part.partition(":"))
+        try:
+            start = int(first) if first or not colon else 0
+            stop = start + 1 if not colon else int(last) if last else num_samples
+        except ValueError:
+            raise Failure(USAGE, f"{option} must be positions such as 0,5,10:20, got {text!r}") from None
+        if not 0 <= start < stop <= num_samples:
+            raise Failure(USAGE, f"{option} must lie in [0, {num_samples}), got {part.strip()!r}")
+        rows += range(start, stop)
+    return rows
