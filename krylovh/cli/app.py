@@ -9,7 +9,7 @@ import typer
 from krylovh import __version__
 from krylovh.cli.demo import demo
 from krylovh.cli.evidence import laplace
-from krylovh.cli.failures import FAULT, INTERRUPTED, TERMINATED, USAGE, Failure, complain, termination
+from krylovh.cli.failures import FAULT, INTERRUPTED, TERMINATED, USAGE, Failure, complain, termination, usage_message
 from krylovh.cli.files import compare, plot, report, show
 from krylovh.cli.options import grouped
 from krylovh.cli.run_file import run
@@ -72,6 +72,7 @@ def _ending(error: BaseException) -> tuple[int, str]:
         return error.code, error.message
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return INTERRUPTED, "interrupted"
-    if hasattr(error, "format_message"):  # what typer finds wrong with the words of the command line
-        return USAGE, error.format_message()
+    usage = usage_message(error)
+    if usage is not None:
+        return USAGE, usage
     return FAULT, f"{type(error).__name__}: {error} (a fault of the program; --debug shows where)"

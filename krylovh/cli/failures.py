@@ -38,6 +38,7 @@ __all__ = [
     "failing_as",
     "option_name",
     "termination",
+    "usage_message",
     "warnings_in_one_line",
 ]
 
@@ -60,6 +61,12 @@ def option_name(parameter: str) -> str:
     '--num-probes'
     """
     return "--" + parameter.replace("_", "-")
+
+
+def usage_message(error: BaseException) -> str | None:
+    """Return what typer finds wrong with the words of a command line, None for other errors."""
+    message = getattr(error, "format_message", None)
+    return None if message is None else str(message()).replace("Value error, ", "")
 
 
 @contextmanager

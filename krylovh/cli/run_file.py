@@ -29,7 +29,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from krylovh.cli.failures import BAD_INPUT, USAGE, Failure, failing_as, option_name
+from krylovh.cli.failures import BAD_INPUT, USAGE, Failure, failing_as, option_name, usage_message
 from krylovh.cli.options import Debug
 
 __all__ = ["Step", "read_steps", "run"]
@@ -59,18 +59,18 @@ def run(
     commands = {name: command for name, command in group.commands.items() if name != "run"}
     prepared = []
     for step in read_steps(file, commands):
-        arguments = step.arguments + (["--force"] if force and "--force" not in step.arguments else [])
-        if "force" not in {parameter.name for parameter in commands[step.command].params}:
-            arguments = step.arguments
+        command = commands[step.command]
+        can_be_forced = any(parameter.name == "force" for parameter in command.params)
+        arguments = ["--force", *step.arguments] if force and can_be_forced else step.arguments
         try:
-            prepared.append(commands[step.command].make_context(step.command, arguments, parent=context))
+            prepared.append(command.make_context(step.command, arguments, parent=context))
         except Exception as error:
-            message = getattr(error, "format_message", None)
+            message = usage_message(error)
             if message is None:
                 raise
             parameter = getattr(getattr(error, "param", None), "name", None)
             line = step.lines.get(parameter or "", step.line)
-            raise Failure(USAGE, f"{file}:{line}: [{step.command}]: {message()}") from error
+            raise Failure(USAGE, f"{file}:{line}: [{step.command}]: {message}") from error
     for child in prepared:
         with child:
             child.command.invoke(child)
@@ -106,17 +106,17 @@ def _steps(file: Path, document: dict[str, Any], lines: dict[tuple[str, ...], in
     every_option = {parameter.name for command in commands.values() for parameter in command.params}
     for key in common:
         if key not in every_option:
-            raise _unknown(file, lines[(key,)], "key", key, every_option)
+            raise _unknown(file, _line_of(lines, (key,)), "key", key, every_option)
     started = []
     for name, value in document.items():
         if not _is_table(value):
             continue
         if name not in commands:
-            raise _unknown(file, lines[(name,)], "command", name, commands)
+            raise _unknown(file, _line_of(lines, (name,)), "command", name, commands)
         tables = value if isinstance(value, list) else [value]
         for i, table in enumerate(tables):
             place = (name, str(i)) if isinstance(value, list) else (name,)
-            started.append((lines[place], _step(file, name, table, common, lines, place, commands[name])))
+            started.append((_line_of(lines, place), _step(file, name, table, common, lines, place, commands[name])))
     if not started:
         raise Failure(USAGE, f"{file}:1: needed is a table for each command, such as [spectrum]")
     for _, step in sorted(started, key=lambda pair: pair[0]):
@@ -133,7 +133,7 @@ def _step(
     command: Any,
 ) -> Step:
     parameters = {parameter.name: parameter for parameter in command.params if parameter.name not in _NOT_IN_FILES}
-    where = {key: lines[(key,)] for key in common} | {key: lines[(*place, key)] for key in table}
+    where = {key: _line_of(lines, (key,)) for key in common} | {key: _line_of(lines, (*place, key)) for key in table}
     for key in table:
         if key not in parameters:
             raise _unknown(file, where[key], f"key of [{name}]", key, parameters)
@@ -159,7 +159,7 @@ def _step(
             raise Failure(USAGE, f"{file}:{where[key]}: {key} must be true or false, got {value!r}")
         else:
             options.append(f"{option_name(key)}={word}")
-    return Step(name, [*options, "--", *positional], lines[place], where)
+    return Step(name, [*options, "--", *positional], _line_of(lines, place), where)
 
 
 def _word(value: Any, place: str) -> str:
@@ -171,6 +171,11 @@ def _word(value: Any, place: str) -> str:
     if type(value) not in (int, float, str):
         raise Failure(USAGE, f"{place} must be a number, a text, true, false or a list of numbers, got {value!r:.80}")
     return str(value)
+
+
+def _line_of(lines: dict[tuple[str, ...], int], place: tuple[str, ...]) -> int:
+    """Return the line of a key; of what it is in, where it is a part of a dotted key."""
+    return next((lines[place[:size]] for size in range(len(place), 0, -1) if place[:size] in lines), 1)
 
 
 def _is_table(value: Any) -> bool:
@@ -213,5 +218,7 @@ def _lines(text: str) -> dict[tuple[str, ...], int]:
                 arrays[key] = arrays.get(key, 0) + 1
                 lines.setdefault((key,), start)
             lines.setdefault(table, start)
+            for inner in value if isinstance(value, dict) else ():  # [table.inner]
+                lines.setdefault((key, inner), start)
         statement = ""
     return lines

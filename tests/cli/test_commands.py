@@ -5,6 +5,8 @@ import pytest
 
 import krylovh as kh
 from krylovh import Network, Objective, ResultStore, Status
+from krylovh.cli.failures import Failure
+from krylovh.cli.spectra import _which
 
 
 @pytest.fixture
@@ -38,16 +40,22 @@ def test_train_goes_on_from_a_net(answer):
     assert found["nit"] <= 1
 
 
-def test_eigs_at_an_end_in_an_interval_and_of_another_matrix(answer, spectrum, objective):
+def test_eigs_at_both_ends_and_of_another_matrix(answer, spectrum, objective):
     largest = answer("eigs", "net.npz", "data.npz", "-k", 2)["eigenvalues"]
     assert np.allclose(largest["eigenvalues"], spectrum[-2:], atol=1e-10)
-    middle = (spectrum[-3] + spectrum[-4]) / 2
-    inside = answer("eigs", "net.npz", "data.npz", "--which", f"{middle},100", "--output", "b.h5")["eigenvalues"]
-    assert np.allclose(inside["eigenvalues"], spectrum[-3:], atol=1e-10)
+    lowest = answer("eigs", "net.npz", "data.npz", "--which", "SA", "--output", "b.h5")["eigenvalues"]
+    assert np.allclose(lowest["eigenvalues"], spectrum[:6], atol=1e-10)
     words = ("--matrix", "gauss_newton", "--damping", "0.5", "-k", 1, "-o", "c.h5")
     damped = answer("eigs", "net.npz", "data.npz", *words)["eigenvalues"]
     truth = np.linalg.eigvalsh(kh.gauss_newton_matrix(objective))[-1] + 0.5
     assert np.allclose(damped["eigenvalues"], truth, atol=1e-10)
+
+
+def test_an_interval_is_two_numbers():
+    assert _which("0.5,2") == (0.5, 2.0)
+    for wrong in ("0.5,2,3", "a,b", "XX"):
+        with pytest.raises(Failure, match="--which must be"):
+            _which(wrong)
 
 
 def test_density_with_outliers_and_the_exact_spectrum(answer, spectrum):
@@ -107,8 +115,8 @@ def test_retrain_removes_and_adds(answer, objective):
 
 
 def test_laplace_with_predictions_and_better_precisions(answer, objective):
-    found = answer("laplace", "net.npz", "data.npz", "--noise-precision", "50", "--predict", "more.npz")
-    posterior = kh.Laplace(objective, noise_precision=50.0)
+    found = answer("laplace", "net.npz", "data.npz", "--predict", "more.npz")
+    posterior = kh.Laplace(objective)
     assert found["posterior"]["log_evidence"] == posterior.log_evidence().value
     assert np.array_equal(found["prediction"]["variance"], posterior.predict(kh.load_data("more.npz").X).variance)
     words = ("--optimize", "--save-net", "best.npz", "-o", "best.h5")

@@ -55,7 +55,7 @@ BAD = {
     "open list": ("[trace]\nnum_products = [1,\n", "run.toml:3: "),
     "twice": ("[trace]\nnet = 'a'\nnet = 'b'\n", "run.toml:3: Cannot overwrite a value"),
     "table twice": ("[trace]\nnet = 'a'\n[trace]\n", "run.toml:3: Cannot declare"),
-    "unknown key": (GOOD + "\nnum_product = 3\n", "run.toml:28: unknown key of [trace] 'num_product'; is num_products meant?"),
+    "unknown key": (GOOD + "\nnum_product = 3\n", "run.toml:26: unknown key of [trace] 'num_product'; is num_products meant?"),
     "unknown common key": ("\nlos = 'huber'\n[trace]\n", "run.toml:2: unknown key 'los'; is loss meant?"),
     "unknown command": ("[tracee]\n", "run.toml:1: unknown command 'tracee'; is trace meant?"),
     "no command": ("loss = 'huber'\n", "run.toml:1: needed is a table"),
