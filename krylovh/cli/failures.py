@@ -37,6 +37,7 @@ __all__ = [
     "complain",
     "failing_as",
     "option_name",
+    "say",
     "termination",
     "usage_message",
     "warnings_in_one_line",
@@ -84,11 +85,11 @@ def failing_as(code: int, options: Collection[str] = ()) -> Iterator[None]:
         from krylovh.storage.errors import FileLockedError  # here, so that --help loads no HDF5
 
         text = _text(error)
-        argument, _, rest = text.partition(" ")
+        argument = text.partition(" ")[0].partition("[")[0]
         if isinstance(error, FileLockedError):
             code = STORAGE
-        elif isinstance(error, (ValueError, TypeError)) and argument in options and rest:
-            code, text = USAGE, f"{option_name(argument)} {rest}"
+        elif isinstance(error, (ValueError, TypeError)) and argument in options:
+            code, text = USAGE, option_name(argument) + text.removeprefix(argument)
         raise Failure(code, text) from error
 
 
@@ -102,7 +103,17 @@ def _text(error: Exception) -> str:
 
 def complain(message: str) -> None:
     """Write one line to standard error."""
-    sys.stderr.write(f"krylovh: {' '.join(message.split())}\n")
+    sys.stderr.write(_printable(f"krylovh: {' '.join(message.split())}\n"))
+
+
+def say(text: str) -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(_printable(text + "\n"))
+
+
+def _printable(text: str) -> str:
+    """Return text in which what is no Unicode, as names of files may be, is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager

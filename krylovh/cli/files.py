@@ -1,12 +1,11 @@
 """Commands that read files of results: ``show``, ``plot``, ``report`` and ``compare``."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from krylovh.cli.failures import BAD_INPUT, DIFFERENT, STORAGE, Failure, failing_as, warnings_in_one_line
+from krylovh.cli.failures import BAD_INPUT, DIFFERENT, STORAGE, Failure, failing_as, say, warnings_in_one_line
 from krylovh.cli.job import check_writable, print_results, written_at_once
 from krylovh.cli.options import Debug, Force, Json, Results, choice
 
@@ -20,7 +19,7 @@ def show(results: Results, json: Json = False, debug: Debug = False) -> None:
     if not json:
         for key in ("objective", "command", "net", "cpu", "threads", "blas"):
             if key in facts:
-                sys.stdout.write(f"{key}: {facts[key]}\n")
+                say(f"{key}: {facts[key]}")
 
 
 def plot(
@@ -46,7 +45,7 @@ def plot(
             raise Failure(BAD_INPUT, f"{results}: holds nothing that can be drawn, only {', '.join(chosen) or 'nothing'}")
     with failing_as(STORAGE), written_at_once(output) as unfinished:
         figure.savefig(unfinished, dpi=150)
-    sys.stdout.write(f"wrote {output}\n")
+    say(f"wrote {output}")
 
 
 def report(
@@ -63,7 +62,7 @@ def report(
         from krylovh.report import write_report
 
         write_report(results, output, title=title or None)
-    sys.stdout.write(f"wrote {output}\n")
+    say(f"wrote {output}")
 
 
 def compare(
@@ -83,13 +82,13 @@ def compare(
         if json:
             from krylovh.cli.show import to_json
 
-            sys.stdout.write(to_json({"results": [row._asdict() for row in found], "provenance": facts}) + "\n")
+            say(to_json({"results": [row._asdict() for row in found], "provenance": facts}) + "")
         else:
             for row in found:
                 verdict = {True: "agrees ", False: "DIFFERS", None: "       "}[row.agrees]
-                sys.stdout.write(f"{verdict}  {row.name}: {row.text}\n")
+                say(f"{verdict}  {row.name}: {row.text}")
             for key, (one, other) in facts.items():
-                sys.stdout.write(f"{key}: {one} | {other}\n")
+                say(f"{key}: {one} | {other}")
     if check and any(row.agrees is False for row in found):
         names = ", ".join(row.name for row in found if row.agrees is False)
         raise Failure(DIFFERENT, f"{first} and {second} differ by more than their errors: {names}")

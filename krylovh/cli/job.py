@@ -17,6 +17,7 @@ from krylovh.cli.failures import (
     STORAGE,
     Failure,
     failing_as,
+    say,
     warnings_in_one_line,
 )
 from krylovh.cli.options import Problem, Run, invocation
@@ -110,7 +111,7 @@ def computing_on(objective: "Objective", run: Run) -> Iterator[Job]:
     print_results(job.results, run.json)
     if not run.json:
         written = [str(path) for path in ([run.output] if job.results else []) + [*job.nets, *job.written]]
-        sys.stdout.write(f"\nwrote {' and '.join(written) or 'nothing'}\n")
+        say(f"\nwrote {' and '.join(written) or 'nothing'}")
     if interrupted:
         raise Failure(INTERRUPTED, "interrupted; what was found is stored")
     _require_convergence(job.results)
@@ -133,7 +134,7 @@ def print_results(results: dict[str, Any], json: bool) -> None:
     from krylovh.cli.show import as_json, show_results
 
     if json:
-        sys.stdout.write(as_json(results) + "\n")
+        say(as_json(results) + "")
         return
     from rich.console import Console
 

@@ -39,6 +39,8 @@ def objective_of(network: "Network", data: "Data", problem: Problem) -> "Objecti
     """Put a net and data into an objective, if what products need fits into memory."""
     from krylovh import Objective
 
+    if problem.delta is not None and problem.loss != "huber":
+        raise Failure(USAGE, f"--delta must go with --loss huber, got {problem.loss}")
     X, y, sample_weight = data
     objective = Objective(
         network, X, y,
@@ -64,11 +66,7 @@ def operator_of(objective: "Objective", matrix: str, damping: float = 0.0) -> An
         "empirical_fisher": krylovh.EmpiricalFisherOperator,
     }
     operator: Any = kinds[matrix](objective)
-    if damping == 0:
-        return operator
-    if not hasattr(operator, "damped"):
-        raise Failure(USAGE, f"--damping must be 0 with --matrix {matrix}, got {damping}")
-    return operator.damped(damping)
+    return operator.damped(damping) if damping else operator
 
 
 def tolerance(tol: float | None, objective: "Objective") -> float:
