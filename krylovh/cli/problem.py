@@ -57,13 +57,13 @@ def objective_of(network: "Network", data: "Data", problem: Problem) -> "Objecti
 
 def operator_of(objective: "Objective", matrix: str, damping: float = 0.0) -> Any:
     """Return a matrix of second derivatives as an operator."""
-    import krylovh
+    from krylovh import EmpiricalFisherOperator, GaussNewtonOperator, HessianOperator, ResidualOperator
 
     kinds = {
-        "hessian": krylovh.HessianOperator,
-        "gauss_newton": krylovh.GaussNewtonOperator,
-        "residual": krylovh.ResidualOperator,
-        "empirical_fisher": krylovh.EmpiricalFisherOperator,
+        "hessian": HessianOperator,
+        "gauss_newton": GaussNewtonOperator,
+        "residual": ResidualOperator,
+        "empirical_fisher": EmpiricalFisherOperator,
     }
     operator: Any = kinds[matrix](objective)
     return operator.damped(damping) if damping else operator

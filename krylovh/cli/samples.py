@@ -28,7 +28,7 @@ def influence(
 ) -> None:
     """Say what removing single samples does, to first order."""
     with computing(net, data, problem, run) as job:
-        import krylovh
+        from krylovh.applications import influence as functions
         from krylovh.cli.problem import read_data, rows_of
 
         if (test is None) != (on == "parameters"):
@@ -39,12 +39,12 @@ def influence(
             samples = read_data(test)
             options |= {"X_test": samples.X} | ({"y_test": samples.y} if on == "loss" else {})
         predicted = job.compute(
-            "influence", krylovh.influence, job.objective, positions, damping=damping, rtol=rtol,
+            "influence", functions.influence, job.objective, positions, damping=damping, rtol=rtol,
             max_products=max_products, block=block, **options,
         )  # fmt: skip
         if leave_one_out:
             job.compute(
-                "leave_one_out", krylovh.leave_one_out, job.objective, positions, prediction=predicted, **options
+                "leave_one_out", functions.leave_one_out, job.objective, positions, prediction=predicted, **options
             )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def retrain(
 ) -> None:
     """Retrain a net on changed data in a few Newton steps."""
     with computing(net, data, problem, run, also=save_net) as job:
-        import krylovh
+        from krylovh import retrain
         from krylovh.cli.problem import read_data, rows_of
 
         objective = job.objective
@@ -72,7 +72,7 @@ def retrain(
         gone = None if remove is None else rows_of(remove, objective.num_samples, "--remove")
         come = None if add is None else tuple(part for part in read_data(add) if part is not None)
         job.compute(
-            "retraining", krylovh.retrain, objective, remove=gone, add=come, tol=tol, max_step=max_step,
+            "retraining", retrain, objective, remove=gone, add=come, tol=tol, max_step=max_step,
             max_products=max_products, certify=certify, rng=run.rng,
             ends=lambda found: job.keep_net(save_net, lambda: objective.net.with_theta(found.theta)),
         )  # fmt: skip

@@ -37,13 +37,13 @@ def solve(
 ) -> None:
     """Solve (A + damping I) x = b; by default for the Newton step, b = -gradient."""
     with computing(net, data, problem, run) as job:
-        import krylovh
+        from krylovh import cg, minres
         from krylovh.cli.problem import operator_of
 
         operator = operator_of(job.objective, matrix, damping)
         b = -job.objective.gradient() if rhs is None else _right_hand_side(rhs, job.objective.num_parameters)
         job.compute(
-            "solution", krylovh.cg if solver == "cg" else krylovh.minres, operator, b, rtol=rtol,
+            "solution", cg if solver == "cg" else minres, operator, b, rtol=rtol,
             max_iterations=max_iterations, max_products=max_products, max_seconds=max_seconds,
             preconditioner=_preconditioner(preconditioner, job.objective, matrix, damping, rank, run.rng),
         )  # fmt: skip
@@ -65,7 +65,7 @@ def _preconditioner(kind: str, objective: "Objective", matrix: str, damping: flo
     """Return an approximate inverse of the damped matrix, or None."""
     import numpy as np
 
-    import krylovh
+    from krylovh import DiagonalPreconditioner, KFACOperator, NystromPreconditioner, gauss_newton_diagonal
     from krylovh.cli.problem import operator_of
 
     if kind == "none":
@@ -73,8 +73,8 @@ def _preconditioner(kind: str, objective: "Objective", matrix: str, damping: flo
     if damping <= 0:
         raise Failure(USAGE, f"--damping must be positive with --preconditioner {kind}, got {damping}")
     if kind == "kfac":
-        return krylovh.KFACOperator(objective).inverse(damping)
+        return KFACOperator(objective).inverse(damping)
     if kind == "nystrom":
-        return krylovh.NystromPreconditioner(operator_of(objective, "gauss_newton"), damping, rank, rng=rng)
-    diagonal = krylovh.gauss_newton_diagonal(objective)
-    return krylovh.DiagonalPreconditioner(np.maximum(diagonal, 0.0), damping)
+        return NystromPreconditioner(operator_of(objective, "gauss_newton"), damping, rank, rng=rng)
+    diagonal = gauss_newton_diagonal(objective)
+    return DiagonalPreconditioner(np.maximum(diagonal, 0.0), damping)

@@ -180,14 +180,14 @@ def trace(
 ) -> None:
     """Estimate the trace, with a standard error and a 95 % interval."""
     with computing(net, data, problem, run) as job:
-        import krylovh
+        from krylovh import trace
         from krylovh.cli.problem import operator_of
 
         if method != "hutchinson":
             needed = 24 * job.objective.num_parameters * (num_products or 100)
             require_memory(needed, f"--method {method} with {num_products or 100} products")
         job.compute(
-            "trace", krylovh.trace, operator_of(job.objective, matrix, damping), method=method,
+            "trace", trace, operator_of(job.objective, matrix, damping), method=method,
             num_products=num_products, rtol=rtol, atol=atol, distribution=distribution, block_size=block_size,
             max_seconds=max_seconds, rng=run.rng,
         )  # fmt: skip

@@ -122,7 +122,7 @@ def prune(
 ) -> None:
     """Remove the parameters of a net that the loss depends on least."""
     with computing(net, data, problem, run, also=save_net) as job:
-        import krylovh
+        from krylovh import prune
         from krylovh.cli.problem import read_data
 
         objective, n = job.objective, job.objective.num_parameters
@@ -132,7 +132,7 @@ def prune(
         if validation is not None:
             samples = read_data(validation)[:2]
         job.compute(
-            "pruning", krylovh.prune, objective, method=method, num_remove=num_remove, max_loss_change=max_loss_change,
+            "pruning", prune, objective, method=method, num_remove=num_remove, max_loss_change=max_loss_change,
             max_validation_change=max_validation_change, validation=samples, recompute=recompute or None, batch=batch,
             inverse=inverse, curvature=curvature, damping=damping, newton_step=newton_step, diagonal=diagonal,
             rtol=rtol, num_candidates=num_candidates, retrain=retrain, retrain_iterations=retrain_iterations,

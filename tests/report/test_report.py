@@ -158,6 +158,19 @@ def test_the_curves_are_those_of_the_result(spectrum):
     assert points["text"][-1] == f"largest<br>100 ± {spectrum['largest'].residual_norms[-1]:.1e}"
 
 
+@pytest.mark.parametrize("scale", ["linear", "signed_log"])
+def test_the_smoothed_curve_is_that_of_the_result(spectrum, scale):
+    density = spectrum["density"]
+    view = plots_of("density", density, {})["density"]["views"][{"linear": "linear", "signed_log": "logarithmic"}[scale] + " eigenvalues"]
+    grid = density.grid(1200, scale=scale)
+    y = decoded(view["data"][1]["y"])
+    truth = density.density(grid, scale=scale)
+    floor = y.min()
+    assert np.abs(y - np.maximum(truth, floor)).max() <= 2e-3 * truth.max()
+    upper = decoded(view["data"][0]["y"])[:1200]
+    assert np.allclose(upper, np.maximum(truth + density.density_error(grid, scale=scale), floor), atol=4e-3 * truth.max())
+
+
 def test_typed_arrays_keep_every_bit():
     values = np.array([[0.1, np.nextafter(1, 2)], [-0.0, 1e-320]])
     form = typed(values)
