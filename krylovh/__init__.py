@@ -215,6 +215,7 @@ __all__ = [
     "trace",
     "trace_function",
     "track_spectrum",
+    "write_report",
 ]
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Progress of long work, on request: a bar on standard error, a line under a notebook's cell, or the caller's function."""
+"""Progress of long work, on request: a bar on standard error or under a notebook's cell, or the caller's function."""
 
 import sys
 import time

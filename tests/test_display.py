@@ -81,7 +81,9 @@ def test_what_did_not_converge_is_told():
 
 
 def test_an_unknown_error_is_not_a_number():
-    assert "unknown" in kh.trace(np.diag([1.0, 2.0, 4.0]) + 1, num_products=1, rng=0)._repr_html_().replace("nan", "unknown")
+    assert "unknown" in kh.trace(np.diag([1.0, 2.0, 4.0]) + 1, num_products=1, rng=0)._repr_html_().replace(
+        "nan", "unknown"
+    )
     assert number(np.nan) == "unknown"
 
 

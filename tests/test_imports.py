@@ -48,7 +48,8 @@ ALLOWED = {
     "storage": {"results", "network", "objective"},
     "plotting": {"results"},
     "report": {"results", "storage"},
-    "cli": {"plotting", "report", "storage", "applications", "approximations", *MODEL, *SHARED, *ALGORITHM} - {"kernels"},
+    "cli": {"plotting", "report", "storage", "applications", "approximations", *MODEL, *SHARED, *ALGORITHM}
+    - {"kernels"},
 }  # fmt: skip
 EXCEPTIONS = {("network", "storage")}  # Network.save and Network.load, imported when they are called
 OUTSIDE_OF_KERNELS = {"numpy", "numba", "llvmlite"}

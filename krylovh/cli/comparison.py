@@ -70,7 +70,9 @@ def _compared(first: Any, second: Any, name: str) -> Comparison:
 @_compared.register
 def _(first: EigenResult, second: EigenResult, name: str) -> Comparison:
     if first.which != second.which or len(first.eigenvalues) == 0 or len(second.eigenvalues) == 0:
-        text = f"{len(first.eigenvalues)} eigenvalues ({first.which}) against {len(second.eigenvalues)} ({second.which})"
+        text = (
+            f"{len(first.eigenvalues)} eigenvalues ({first.which}) against {len(second.eigenvalues)} ({second.which})"
+        )
         return Comparison(name, None, None, None, text)
     k = min(len(first.eigenvalues), len(second.eigenvalues))
     chosen = slice(-k, None) if first.which == "LA" else slice(k)
@@ -86,7 +88,7 @@ def _(first: EigenResult, second: EigenResult, name: str) -> Comparison:
 @_compared.register
 def _(first: Estimate, second: Estimate, name: str) -> Comparison:
     halves = [(estimate.interval[1] - estimate.interval[0]) / 2 for estimate in (first, second)]
-    difference, allowed = abs(first.value - second.value), float(np.hypot(*halves))
+    difference, allowed = abs(first.value - second.value), float(np.hypot(halves[0], halves[1]))
     text = f"{first.value:.6g} against {second.value:.6g}, difference {difference:.3g}, errors allow {allowed:.3g}"
     return Comparison(name, difference, allowed, None if np.isnan(allowed) else difference <= allowed, text)
 
@@ -99,7 +101,9 @@ def _(first: SpectralDensity, second: SpectralDensity, name: str) -> Comparison:
     agrees = bool(np.all((low_a <= high_b) & (low_b <= high_a)))
     allowed = float(np.max(np.minimum(high_a - low_b, high_b - low_a)))
     overlap = "bands overlap everywhere" if agrees else "bands do not overlap everywhere"
-    return Comparison(name, difference, allowed, agrees, f"cumulative spectra differ by at most {difference:.3g}, {overlap}")
+    return Comparison(
+        name, difference, allowed, agrees, f"cumulative spectra differ by at most {difference:.3g}, {overlap}"
+    )
 
 
 @_compared.register

@@ -42,7 +42,9 @@ def plot(
         chosen = loaded if name is None else {name: loaded[name]}
         figure = plot_results(chosen, scale=scale, title=title)
         if figure is None:
-            raise Failure(BAD_INPUT, f"{results}: holds nothing that can be drawn, only {', '.join(chosen) or 'nothing'}")
+            raise Failure(
+                BAD_INPUT, f"{results}: holds nothing that can be drawn, only {', '.join(chosen) or 'nothing'}"
+            )
     with failing_as(STORAGE), written_at_once(output) as unfinished:
         figure.savefig(unfinished, dpi=150)
     say(f"wrote {output}")
@@ -72,7 +74,7 @@ def compare(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compare two files of results: do the numbers agree within their errors, and what was computed differently?"""
+    """Compare two files of results, each difference against the errors of both."""
     from krylovh.cli.comparison import comparisons, different_facts
 
     (a, a_facts), (b, b_facts) = _read(first), _read(second)

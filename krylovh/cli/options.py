@@ -190,7 +190,9 @@ def grouped(function: Callable[..., None]) -> Callable[..., None]:
             keyword = inspect.Parameter.KEYWORD_ONLY
             parameters.append(parameter.replace(kind=keyword, annotation=hints[name]))
     defaults = {parameter.name: parameter.default for parameter in parameters}
-    positional = tuple(p.name for p in parameters if any(_is_argument(m) for m in getattr(p.annotation, "__metadata__", ())))
+    positional = tuple(
+        p.name for p in parameters if any(_is_argument(m) for m in getattr(p.annotation, "__metadata__", ()))
+    )
 
     @functools.wraps(function)
     def command(**values: Any) -> None:

@@ -35,7 +35,20 @@ from krylovh.cli.options import Debug
 __all__ = ["Step", "read_steps", "run"]
 
 _SIZE_LIMIT = 1 << 16  # bytes
-_FILES = {"net", "data", "output", "save_net", "validation", "test", "add", "predict", "rhs", "results", "first", "second"}
+_FILES = {
+    "net",
+    "data",
+    "output",
+    "save_net",
+    "validation",
+    "test",
+    "add",
+    "predict",
+    "rhs",
+    "results",
+    "first",
+    "second",
+}
 _NOT_IN_FILES = {"json", "debug", "help"}
 
 
@@ -96,7 +109,9 @@ def read_steps(file: Path, commands: dict[str, Any]) -> list[Step]:
     except ValueError as error:
         place = re.search(r" \(at line (\d+), column \d+\)$", str(error))
         if place is None:
-            raise Failure(USAGE, f"{file}:{text.count(chr(10)) + 1}: {error}".replace(" (at end of document)", "")) from error
+            raise Failure(
+                USAGE, f"{file}:{text.count(chr(10)) + 1}: {error}".replace(" (at end of document)", "")
+            ) from error
         raise Failure(USAGE, f"{file}:{place[1]}: {str(error)[: place.start()]}") from error
     return list(_steps(file, document, _lines(text), commands))
 

@@ -7,7 +7,19 @@ import typer
 
 from krylovh.cli.failures import BAD_INPUT, USAGE, Failure
 from krylovh.cli.job import computing
-from krylovh.cli.options import Damping, Data, Matrix, MaxProducts, MaxSeconds, Net, Problem, Run, choice, count, positive
+from krylovh.cli.options import (
+    Damping,
+    Data,
+    Matrix,
+    MaxProducts,
+    MaxSeconds,
+    Net,
+    Problem,
+    Run,
+    choice,
+    count,
+    positive,
+)
 
 if TYPE_CHECKING:
     from krylovh import Objective
@@ -22,7 +34,8 @@ def solve(
     run: Run,
     solver: Annotated[Literal["cg", "minres"], choice("minres also solves singular and indefinite systems.")] = "cg",
     rhs: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The right-hand side: .npz with an array b; -gradient if not given.")
+        Path | None,
+        typer.Option(metavar="FILE", help="The right-hand side: .npz with an array b; -gradient if not given."),
     ] = None,
     rtol: Annotated[float, positive("Residual relative to the right-hand side.")] = 1e-6,
     max_iterations: Annotated[int | None, count("Iterations at most.")] = None,

@@ -109,7 +109,9 @@ def prune(
     inverse: Annotated[Literal["exact", "outer_product", "cg"], choice("Of obs.")] = "exact",
     curvature: Annotated[Literal["hessian", "gauss_newton"], choice("The matrix of obs.")] = "hessian",
     damping: Annotated[float, nonnegative("Added to the diagonal of the matrix.")] = 0.0,
-    newton_step: Annotated[bool, typer.Option("--newton-step", help="Of obs: also minimise the gradient part.")] = False,
+    newton_step: Annotated[
+        bool, typer.Option("--newton-step", help="Of obs: also minimise the gradient part.")
+    ] = False,
     diagonal: Annotated[Literal["lecun", "exact"], choice("Of obd.")] = "lecun",
     rtol: Annotated[float, positive("Of the solves of cg.")] = 1e-8,
     num_candidates: Annotated[int | None, count("cg solves for so many candidates.")] = None,

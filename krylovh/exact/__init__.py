@@ -3,6 +3,7 @@
 from krylovh.exact.diagonal import gauss_newton_diagonal, gauss_newton_trace, hessian_diagonal, hessian_trace
 from krylovh.exact.gram import GaussNewtonSpectrum, gauss_newton_spectrum
 from krylovh.exact.inverse import outer_product_inverse
+from krylovh.exact.layer_norms import layer_block_norms
 from krylovh.exact.matrix import (
     gauss_newton_blocks,
     gauss_newton_matrix,
@@ -10,7 +11,6 @@ from krylovh.exact.matrix import (
     hessian_matrix,
     operator_matrix,
 )
-from krylovh.exact.layer_norms import layer_block_norms
 from krylovh.exact.obd import obd_diagonal
 
 __all__ = [

@@ -98,9 +98,7 @@ def plot_result(result: Any, ax: "Axes | None" = None, *, scale: Scale = "signed
     return None if function is None else function(result, ax)
 
 
-def plot_results(
-    results: Mapping[str, Any], *, scale: Scale = "signed_log", title: str = ""
-) -> "Figure | None":
+def plot_results(results: Mapping[str, Any], *, scale: Scale = "signed_log", title: str = "") -> "Figure | None":
     """Return a figure of results by name, as they are in a file; None if there is nothing to draw.
 
     A density with eigenvalues is drawn as by :func:`plot_spectrum`, all else in a panel each.

@@ -33,7 +33,9 @@ def plot_loss_curves(curves: LossCurves, ax: "Axes | None" = None) -> "Axes":
     ax = new_axes(ax)
     for i, curvature in enumerate(curves.curvatures):
         colour = CYCLE[i % len(CYCLE)]
-        ax.plot(curves.distances, curves.values[i], "o-", color=colour, ms=3, lw=1.4, label=f"curvature {curvature:.3g}")
+        ax.plot(
+            curves.distances, curves.values[i], "o-", color=colour, ms=3, lw=1.4, label=f"curvature {curvature:.3g}"
+        )
     for i in range(len(curves.curvatures)):
         label = "quadratic model" if i == 0 else None
         ax.plot(curves.distances, curves.quadratic[i], "--", color=CYCLE[i % len(CYCLE)], lw=1.0, label=label)

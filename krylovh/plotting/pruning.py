@@ -37,7 +37,9 @@ def plot_pruning(result: PruningResult, ax: "Axes | None" = None, *, label: str 
     left = total - result.num_removed
     ax.plot(left, result.losses, color=BLUE, lw=1.6, label=f"{label or result.method}: objective")
     before = result.losses[: len(result.predicted)]
-    ax.plot(left[1 : len(before) + 1], before + result.predicted, ".", color=VERMILION, ms=4, label="predicted for the step")
+    ax.plot(
+        left[1 : len(before) + 1], before + result.predicted, ".", color=VERMILION, ms=4, label="predicted for the step"
+    )
     if result.validation_losses is not None:
         ax.plot(left, result.validation_losses, color=GREEN, lw=1.4, label="validation")
     if np.all(result.losses > 0) and result.losses.max() > 30 * result.losses.min():

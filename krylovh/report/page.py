@@ -91,7 +91,9 @@ def _page(title: str, file: str, results: Mapping[str, Any], facts: Mapping[str,
     )
     body = [
         f"<body><header><h1>{escape(title)}</h1>{_overview(facts)}</header>",
-        f'<nav aria-label="Results"><ul>{links}<li><a href="#provenance">provenance</a></li></ul></nav>' if names else "",
+        f'<nav aria-label="Results"><ul>{links}<li><a href="#provenance">provenance</a></li></ul></nav>'
+        if names
+        else "",
         "<noscript><p>The plots need JavaScript; the tables do not.</p></noscript>",
         "<main>",
         *(sections or ["<p>The file holds no results.</p>"]),
@@ -108,7 +110,7 @@ def _policy(scripts: list[str]) -> str:
         f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
     )
     allowed = f"default-src 'none'; script-src {hashes or repr('none')}; style-src 'unsafe-inline'; img-src data: blob:"
-    return f'<meta http-equiv="Content-Security-Policy" content="{allowed}; base-uri \'none\'; form-action \'none\'">'
+    return f"<meta http-equiv=\"Content-Security-Policy\" content=\"{allowed}; base-uri 'none'; form-action 'none'\">"
 
 
 def _reading_order(results: Mapping[str, Any]) -> list[str]:
@@ -197,5 +199,7 @@ def _provenance(file: str, facts: Mapping[str, Mapping[str, Any]]) -> str:
     if commands:
         lines = "\n".join(f"{command} --output {file}" for command in commands)
         parts.append(f"<p>These results are computed again by</p><pre><code>{escape(lines)}</code></pre>")
-    parts.append(f'<div class="wide">{table_html({"fact": list(shown), "value": list(shown.values())})}</div></section>')
+    parts.append(
+        f'<div class="wide">{table_html({"fact": list(shown), "value": list(shown.values())})}</div></section>'
+    )
     return "\n".join(parts)

@@ -37,6 +37,7 @@ __all__ = ["Plot", "plots_of", "typed"]
 
 _POINTS = 1200  # of a curve
 _BINS = 1500  # of quadrature nodes
+_SCALES: dict[Scale, str] = {"signed_log": "logarithmic eigenvalues", "linear": "linear eigenvalues"}
 _OUTERMOST = 200  # nodes at each end that are shown one by one
 
 
@@ -88,6 +89,15 @@ def _trace(role: str, x: Any, y: Any, name: str, **options: Any) -> dict[str, An
     return {"type": "scatter", "meta": {"role": role}, "x": typed(x), "y": typed(y), "name": name, **options}
 
 
+def _band(x: Any, y: Any, name: str) -> dict[str, Any]:
+    return _trace("band", x, y, name, fill="toself", mode="none", hoverinfo="skip")
+
+
+def _line(eigenvalues: Array, shown: str) -> dict[str, Any]:
+    """Return how a line over eigenvalues is drawn, and what it shows at each."""
+    return {"mode": "lines", "customdata": typed(eigenvalues), "hovertemplate": f"{shown}<extra></extra>"}
+
+
 def _view(traces: list[dict[str, Any]], x: str, y: str, **layout: Any) -> dict[str, Any]:
     axes = {axis: {"title": {"text": title}, **layout.get(axis, {})} for axis, title in (("xaxis", x), ("yaxis", y))}
     return {"data": traces, "layout": axes}
@@ -103,7 +113,7 @@ def _density(density: SpectralDensity, results: Mapping[str, Any]) -> dict[str, 
     plots: dict[str, Plot] = {}
     for title, make in makers.items():
         views, ranges = {}, {}
-        for scale, label in (("signed_log", "logarithmic eigenvalues"), ("linear", "linear eigenvalues")):
+        for scale, label in _SCALES.items():
             views[label] = make(density, scale, results)
             ranges[label] = _ranges(density, scale, results)
         plots[title] = {"views": views, "ranges": ranges, "logarithmic": title != "cumulative spectrum"}
@@ -135,23 +145,28 @@ def _density_view(density: SpectralDensity, scale: Scale, results: Mapping[str, 
     peak = _peak(density, scale)
     floor = 0.2 * peak
     low, high = np.maximum(mean - error, floor), np.maximum(mean + error, floor)
-    hover = "eigenvalue %{customdata:.6g}<br>density %{y:.4g}<extra></extra>"
+    line = _line(grid, "eigenvalue %{customdata:.6g}<br>density %{y:.4g}")
     traces = [
-        _trace("band", np.r_[x, x[::-1]], np.r_[high, low[::-1]], "standard error", fill="toself", mode="none", hoverinfo="skip"),
-        _trace("estimate", x, np.maximum(mean, floor), "stochastic Lanczos", mode="lines", customdata=typed(grid), hovertemplate=hover),
+        _band(np.r_[x, x[::-1]], np.r_[high, low[::-1]], "standard error"),
+        _trace("estimate", x, np.maximum(mean, floor), "stochastic Lanczos", **line),
     ]  # fmt: skip
     exact = _exact(results)
     if exact is not None:
         places = _place(exact, scale, density)
         smoothed = _smoothed(places, np.full(exact.size, 1 / exact.size), x, _width(density, scale))
         y = np.maximum(smoothed, floor)
-        traces.append(_trace("exact", x, y, "exact spectrum", mode="lines", customdata=typed(grid), hovertemplate=hover))
+        traces.append(_trace("exact", x, y, "exact spectrum", **line))
     values, errors, kinds = _known(density, results)
     if values.size:
-        text = [f"{kind}<br>{value:.10g} ± {bound:.1e}" for value, bound, kind in zip(values, errors, kinds, strict=True)]
+        text = [
+            f"{kind}<br>{value:.10g} ± {bound:.1e}" for value, bound, kind in zip(values, errors, kinds, strict=True)
+        ]
         height = np.full(values.size, peak)
         traces.append(
-            _trace("outlier", _place(values, scale, density), height, "eigenpairs", mode="markers", text=text, hoverinfo="text")
+            _trace(
+                "outlier", _place(values, scale, density), height, "eigenpairs", mode="markers", text=text,
+                hoverinfo="text",
+            )
         )  # fmt: skip
     view = _spectrum_view(traces, "density", density, scale)
     view["layout"]["yaxis"] |= {"type": "log", "exponentformat": "power"}
@@ -162,15 +177,15 @@ def _cumulative_view(density: SpectralDensity, scale: Scale, results: Mapping[st
     grid = density.grid(_POINTS, scale=scale)
     x = _place(grid, scale, density)
     low, high = density.band(grid)
-    hover = "%{y:.4f} of the eigenvalues<br>at most %{customdata:.6g}<extra></extra>"
+    line = _line(grid, "%{y:.4f} of the eigenvalues<br>at most %{customdata:.6g}")
     traces = [
-        _trace("band", np.r_[x, x[::-1]], np.r_[high, low[::-1]], "95 % band", fill="toself", mode="none", hoverinfo="skip"),
-        _trace("estimate", x, density.cumulative(grid), "stochastic Lanczos", mode="lines", customdata=typed(grid), hovertemplate=hover),
+        _band(np.r_[x, x[::-1]], np.r_[high, low[::-1]], "95 % band"),
+        _trace("estimate", x, density.cumulative(grid), "stochastic Lanczos", **line),
     ]  # fmt: skip
     exact = _exact(results)
     if exact is not None:
         share = np.searchsorted(exact, grid, side="right") / len(exact)
-        traces.append(_trace("exact", x, share, "exact spectrum", mode="lines", customdata=typed(grid), hovertemplate=hover))
+        traces.append(_trace("exact", x, share, "exact spectrum", **line))
     return _spectrum_view(traces, "share of eigenvalues below", density, scale)
 
 
@@ -246,7 +261,11 @@ def _known(density: SpectralDensity, results: Mapping[str, Any]) -> tuple[Array,
             errors.append(result.residual_norms)
             kinds += [_plain(name)] * len(result.eigenvalues)
     if not values and density.outliers is not None:
-        return density.outliers, np.full(density.outliers.size, density.outlier_error), ["outlier"] * density.outliers.size
+        return (
+            density.outliers,
+            np.full(density.outliers.size, density.outlier_error),
+            ["outlier"] * density.outliers.size,
+        )
     if not values:
         return np.empty(0), np.empty(0), []
     return np.concatenate(values), np.concatenate(errors), kinds
@@ -323,7 +342,10 @@ def _convergence(result: SolveResult | BlockSolveResult | TrainingResult | Retra
         steps = np.arange(len(result.residual_history))
         lines = [(steps, column, f"system {i}") for i, column in enumerate(result.residual_history.T)]
     traces = [
-        _trace(f"line{i % 6}", xs, np.where(ys > 0, ys, np.nan), label, mode="lines+markers", hovertemplate="%{x}: %{y:.4g}")
+        _trace(
+            f"line{i % 6}", xs, np.where(ys > 0, ys, np.nan), label, mode="lines+markers",
+            hovertemplate="%{x}: %{y:.4g}",
+        )
         for i, (xs, ys, label) in enumerate(lines)
     ]  # fmt: skip
     plot = _one_view(traces, x, y, yaxis={"type": "log", "exponentformat": "power"})
@@ -338,14 +360,18 @@ def _blocks(norms: Array) -> Plot:
         "customdata": norms.tolist(), "colorscale": "Cividis", "colorbar": {"title": {"text": "log10 norm"}},
         "hovertemplate": "layers %{y}, %{x}<br>Frobenius norm %{customdata:.6g}<extra></extra>", "name": "norms",
     }  # fmt: skip
-    return _one_view([trace], "layer", "layer", xaxis={"type": "category"}, yaxis={"type": "category", "autorange": "reversed"})
+    return _one_view(
+        [trace], "layer", "layer", xaxis={"type": "category"}, yaxis={"type": "category", "autorange": "reversed"}
+    )
 
 
 def _chebyshev(density: ChebyshevDensity) -> Plot:
     if density.num_probes == 0:
         return _one_view([], "eigenvalue", "density")
     grid = density.grid(_POINTS)
-    return _one_view([_trace("estimate", grid, density.density(grid), "kernel polynomial", mode="lines")], "eigenvalue", "density")
+    return _one_view(
+        [_trace("estimate", grid, density.density(grid), "kernel polynomial", mode="lines")], "eigenvalue", "density"
+    )
 
 
 def _track(track: SpectrumTrack) -> Plot:
@@ -365,7 +391,9 @@ def _curves(curves: LossCurves) -> Plot:
     for i, curvature in enumerate(curves.curvatures):
         name = f"curvature {curvature:.3g}"
         traces.append(_trace(f"line{i % 6}", curves.distances, curves.values[i], name, mode="lines+markers"))
-        traces.append(_trace(f"dashed{i % 6}", curves.distances, curves.quadratic[i], f"{name}, quadratic", mode="lines"))
+        traces.append(
+            _trace(f"dashed{i % 6}", curves.distances, curves.quadratic[i], f"{name}, quadratic", mode="lines")
+        )
     return _one_view(traces, "distance along the direction", "objective")
 
 
@@ -374,7 +402,9 @@ def _pruning(result: PruningResult) -> Plot:
     before = result.losses[: len(result.predicted)]
     traces = [
         _trace("estimate", left, result.losses, f"{_plain(result.method)}: objective", mode="lines"),
-        _trace("outlier", left[1 : len(before) + 1], before + result.predicted, "predicted for the step", mode="markers"),
+        _trace(
+            "outlier", left[1 : len(before) + 1], before + result.predicted, "predicted for the step", mode="markers"
+        ),
     ]
     if result.validation_losses is not None:
         traces.append(_trace("line2", left, result.validation_losses, "validation", mode="lines"))
@@ -390,6 +420,8 @@ def _influence(result: LeaveOneOutResult) -> Plot:
     ends = [every.min(), every.max()]
     traces = [
         _trace("exact", ends, ends, "equal", mode="lines", hoverinfo="skip"),
-        _trace("estimate", actual[known], predicted[known], "samples", mode="markers", text=[f"row {row}" for row in rows]),
+        _trace(
+            "estimate", actual[known], predicted[known], "samples", mode="markers", text=[f"row {row}" for row in rows]
+        ),
     ]
     return _one_view(traces, "change after retraining", "predicted change")

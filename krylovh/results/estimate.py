@@ -41,7 +41,8 @@ class Estimate(Displayed):
         """Return the value with its errors and its cost."""
         low, high = (number(end) for end in self.interval)
         return {
-            "value": [self.value], "standard error": [f"{self.standard_error:.2g}"], "95 % interval": [f"{low} to {high}"],
+            "value": [self.value], "standard error": [f"{self.standard_error:.2g}"],
+            "95 % interval": [f"{low} to {high}"],
             "products": [self.num_products], "method": [self.method], "seed": [self.seed], "status": [str(self.status)],
         }  # fmt: skip
 

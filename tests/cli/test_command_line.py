@@ -233,7 +233,8 @@ def test_a_signal_keeps_what_was_found_and_has_its_exit_code(tmp_path, number, c
     announced = (
         "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored in the background\n"
         "import krylovh.stochastic as stochastic\nfrom krylovh.cli import main\ntrace = stochastic.trace\n"
-        "stochastic.trace = lambda *args, **options: (print('the trace begins', flush=True), trace(*args, **options))[1]\n"
+        "stochastic.trace = lambda *args, **options: "
+        "(print('the trace begins', flush=True), trace(*args, **options))[1]\n"
         "main()"
     )
     child = subprocess.Popen(

@@ -76,7 +76,9 @@ def test_solve_gives_the_newton_step(krylovh, objective, preconditioner):
     words = ("--damping", "0.1", "--rtol", "1e-10", "--preconditioner", preconditioner, "--rank", 4)
     assert krylovh("solve", "net.npz", "data.npz", *words)[0] == 0
     matrix = kh.hessian_matrix(objective) + 0.1 * np.eye(objective.num_parameters)
-    assert np.allclose(matrix @ stored("solution").x, -objective.gradient(), atol=1e-9 * np.linalg.norm(objective.gradient()) + 1e-18)
+    assert np.allclose(
+        matrix @ stored("solution").x, -objective.gradient(), atol=1e-9 * np.linalg.norm(objective.gradient()) + 1e-18
+    )
 
 
 def test_solve_takes_a_right_hand_side(krylovh, objective):
@@ -129,7 +131,9 @@ def test_laplace_with_predictions_and_better_precisions(answer, objective):
 def test_layer_blocks_are_the_norms_of_the_blocks(answer, objective):
     found = np.array(answer("spectrum", "net.npz", "data.npz", "--layer-blocks")["layer_blocks"])
     H = kh.hessian_matrix(objective)
-    assert np.allclose(found, [[np.linalg.norm(H[a, b]) for b in (slice(9), slice(9, 13))] for a in (slice(9), slice(9, 13))])
+    assert np.allclose(
+        found, [[np.linalg.norm(H[a, b]) for b in (slice(9), slice(9, 13))] for a in (slice(9), slice(9, 13))]
+    )
 
 
 def test_compare_judges_differences_by_the_errors_of_both(krylovh):

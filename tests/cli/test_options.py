@@ -61,13 +61,17 @@ def test_defaults_are_those_of_the_function(name):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_choices_are_those_of_the_function(name):
-    options = inspect.signature(next(c.callback for c in program.app.registered_commands if c.callback.__name__ == name))
+    options = inspect.signature(
+        next(c.callback for c in program.app.registered_commands if c.callback.__name__ == name)
+    )
     for option, declared in options.parameters.items():
         choices = set(_words(declared.annotation))
         parameter = keywords(FUNCTIONS[name]).get(option)
         if not choices or parameter is None:
             continue
-        allowed = set(_words(inspect.signature(FUNCTIONS[name][0], eval_str=True).parameters.get(option, parameter).annotation))
+        allowed = set(
+            _words(inspect.signature(FUNCTIONS[name][0], eval_str=True).parameters.get(option, parameter).annotation)
+        )
         if allowed:
             assert choices <= allowed, option
 

@@ -90,7 +90,7 @@ def test_layer_block_norms_are_those_of_the_matrix(best):
 
 
 def test_colours_are_distinct_for_colour_blind_readers():
-    """Pairs stay apart where red and green cones see the same, by the projections of Vienot, Brettel and Mollon (1999)."""
+    """Pairs stay apart where red and green cones see the same (Vienot, Brettel and Mollon 1999)."""
     cones = np.array([[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]])
     blind = {
         "protan": np.array([[0, 2.02344, -2.52581], [0, 1, 0], [0, 0, 1]]),

@@ -26,9 +26,7 @@ def density(nodes):
     values[:, -5:] = np.geomspace(1, 40, 5)
     weights = rng.random((100, steps))
     weights[:, -5:] *= 1e-4
-    return SpectralDensity(
-        values, weights / weights.sum(axis=1, keepdims=True), 10**6, nodes, 0, Status.CONVERGED
-    )
+    return SpectralDensity(values, weights / weights.sum(axis=1, keepdims=True), 10**6, nodes, 0, Status.CONVERGED)
 
 
 def eigenpairs():
@@ -60,7 +58,12 @@ def page_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     store = ResultStore(folder / "run.h5", "w")
     results = {"density": density(2000), "largest": eigenpairs(), "layer_blocks": np.array([[4.0, 0.2], [0.2, 0.0]])}
-    facts = {"command": "krylovh spectrum net.npz data.npz", "objective": HOSTILE, "activations": HOSTILE, "widths": (2, 1)}
+    facts = {
+        "command": "krylovh spectrum net.npz data.npz",
+        "objective": HOSTILE,
+        "activations": HOSTILE,
+        "widths": (2, 1),
+    }
     name = HOSTILE.replace("/", "")
     store.save_all(results | {name: eigenpairs()}, provenance=facts)
     write_report(store, folder / "report.html", title=HOSTILE)
@@ -126,6 +129,7 @@ def test_it_fits_every_screen_in_both_themes(opened, scheme, viewport):
 
 def contrast(page, selector):
     """Return the contrast of text with the ground of the page, as WCAG counts it."""
+
     def luminance(colour):
         parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
@@ -181,7 +185,9 @@ def test_everything_can_be_done_from_the_keyboard(opened):
     reached = []
     for _ in range(30):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.textContent.slice(0, 40) || document.activeElement.className"))
+        reached.append(
+            page.evaluate("document.activeElement.textContent.slice(0, 40) || document.activeElement.className")
+        )
         if page.evaluate("document.activeElement.classList.contains('plot')"):
             break
     assert any("linear eigenvalues" in name for name in reached)

@@ -81,12 +81,20 @@ def test_the_page_needs_nothing_from_outside_and_runs_its_own_scripts_only(tmp_p
 def test_hostile_text_stays_text(tmp_path, spectrum):
     name = HOSTILE.replace("/", "")
     results = {name: spectrum["largest"], "density": spectrum["density"]}
-    text = report(tmp_path, results, command=HOSTILE, objective=HOSTILE, activations=HOSTILE, **{HOSTILE.replace("/", ""): 1})
+    text = report(
+        tmp_path, results, command=HOSTILE, objective=HOSTILE, activations=HOSTILE, **{HOSTILE.replace("/", ""): 1}
+    )
     page = Page(text)
     assert not [a for tag, a in page.elements if tag == "img" or any(key.startswith("on") for key in a)]
     assert sum(tag == "script" and "type" not in a for tag, a in page.elements) == 2
     assert HOSTILE in " ".join(page.texts)
-    labels = [label for plot in page.plots for view in plot["views"].values() for t in view["data"] for label in t.get("text", [])]
+    labels = [
+        label
+        for plot in page.plots
+        for view in plot["views"].values()
+        for t in view["data"]
+        for label in t.get("text", [])
+    ]
     assert any("&lt;img" in label for label in labels)
     assert not any("<img" in label for label in labels)
 
@@ -161,14 +169,18 @@ def test_the_curves_are_those_of_the_result(spectrum):
 @pytest.mark.parametrize("scale", ["linear", "signed_log"])
 def test_the_smoothed_curve_is_that_of_the_result(spectrum, scale):
     density = spectrum["density"]
-    view = plots_of("density", density, {})["density"]["views"][{"linear": "linear", "signed_log": "logarithmic"}[scale] + " eigenvalues"]
+    view = plots_of("density", density, {})["density"]["views"][
+        {"linear": "linear", "signed_log": "logarithmic"}[scale] + " eigenvalues"
+    ]
     grid = density.grid(1200, scale=scale)
     y = decoded(view["data"][1]["y"])
     truth = density.density(grid, scale=scale)
     floor = y.min()
     assert np.abs(y - np.maximum(truth, floor)).max() <= 2e-3 * truth.max()
     upper = decoded(view["data"][0]["y"])[:1200]
-    assert np.allclose(upper, np.maximum(truth + density.density_error(grid, scale=scale), floor), atol=4e-3 * truth.max())
+    assert np.allclose(
+        upper, np.maximum(truth + density.density_error(grid, scale=scale), floor), atol=4e-3 * truth.max()
+    )
 
 
 def test_typed_arrays_keep_every_bit():
