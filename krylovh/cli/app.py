@@ -12,6 +12,7 @@ from krylovh.cli.evidence import laplace
 from krylovh.cli.failures import FAULT, INTERRUPTED, TERMINATED, USAGE, Failure, complain, termination, usage_message
 from krylovh.cli.files import compare, plot, report, show
 from krylovh.cli.options import grouped
+from krylovh.cli.resuming import resume
 from krylovh.cli.run_file import run
 from krylovh.cli.samples import influence, retrain
 from krylovh.cli.solving import solve
@@ -27,7 +28,7 @@ app = typer.Typer(
 
 for _command in (
     demo, train, spectrum, eigs, density, trace, solve, prune, influence, retrain, laplace,
-    show, plot, report, compare, run,
+    resume, show, plot, report, compare, run,
 ):  # fmt: skip
     app.command()(grouped(_command))
 

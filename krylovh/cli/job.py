@@ -39,9 +39,10 @@ class _Interrupted(Exception):
 class Job:
     """A computation on one objective; what it finds is stored when it ends, however that happens."""
 
-    def __init__(self, objective: "Objective", bar: Bar) -> None:
+    def __init__(self, objective: "Objective", bar: Bar, checkpoint: Path | None = None) -> None:
         self.objective = objective
         self.bar = bar
+        self.checkpoint = checkpoint
         self.results: dict[str, Any] = {}
         self.nets: dict[Path, Network] = {}
         self.written: list[Path] = []  # other files
@@ -52,13 +53,18 @@ class Job:
         function: Callable[..., Any],
         *arguments: Any,
         ends: Callable[[Any], None] | None = None,
+        resumable: bool = False,
         **options: Any,
     ) -> Any:
         """Return what a function of the library returns, shown by a progress bar and kept under a name.
 
-        ``ends`` gets the result, an interrupted one too.
+        ``ends`` gets the result, an interrupted one too.  What is ``resumable`` is saved in the checkpoint of the job,
+        if it has one, and goes on from there.
         """
         from krylovh import Status
+
+        if resumable and self.checkpoint is not None:
+            options["checkpoint"] = self.checkpoint
 
         try:
             result = function(*arguments, progress=self.bar(name.replace("_", " ")), **options)
@@ -78,7 +84,9 @@ class Job:
 
 
 @contextmanager
-def computing(net: Path, data: Path, problem: Problem, run: Run, also: Path | None = None) -> Iterator[Job]:
+def computing(
+    net: Path, data: Path, problem: Problem, run: Run, also: Path | None = None, checkpoint: Path | None = None
+) -> Iterator[Job]:
     """Read net and data, yield a job on them, and end it; ``also`` is a second file that will be written."""
     from krylovh.cli.problem import read_objective
 
@@ -86,19 +94,23 @@ def computing(net: Path, data: Path, problem: Problem, run: Run, also: Path | No
     check_net_path(also, force=run.force)
     with failing_as(BAD_INPUT, invocation().values):
         objective = read_objective(net, data, problem)
-    with computing_on(objective, run) as job:
+    with computing_on(objective, run, checkpoint) as job:
         yield job
 
 
 @contextmanager
-def computing_on(objective: "Objective", run: Run) -> Iterator[Job]:
+def computing_on(objective: "Objective", run: Run, checkpoint: Path | None = None) -> Iterator[Job]:
     """Yield a job on an objective; then store and print its results, and fail where they are not what was wanted."""
     from krylovh import HessianOperator
 
     interrupted = False
+    if checkpoint is not None:
+        from krylovh.cli.resuming import announce
+
+        announce(checkpoint)
     visible = sys.stderr.isatty() and not run.json
     with failing_as(BAD_INPUT, invocation().values), progress_bars(visible) as bar, warnings_in_one_line():
-        job = Job(objective, bar)
+        job = Job(objective, bar, checkpoint)
         try:
             prepared = bar("preparing kernels")  # which are compiled once per machine
             HessianOperator(objective) @ objective.gradient()
@@ -113,7 +125,8 @@ def computing_on(objective: "Objective", run: Run) -> Iterator[Job]:
         written = [str(path) for path in ([run.output] if job.results else []) + [*job.nets, *job.written]]
         say(f"\nwrote {' and '.join(written) or 'nothing'}")
     if interrupted:
-        raise Failure(INTERRUPTED, "interrupted; what was found is stored")
+        more = "" if checkpoint is None else f"; krylovh resume {checkpoint} goes on"
+        raise Failure(INTERRUPTED, f"interrupted; what was found is stored{more}")
     _require_convergence(job.results)
 
 

@@ -87,6 +87,9 @@ Matrix = Annotated[
 Damping = Annotated[float, finite("Added to the diagonal of the matrix.")]
 MaxProducts = Annotated[int | None, count("Budget of products.")]
 MaxSeconds = Annotated[float | None, positive("Budget of seconds.")]
+CheckpointFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Save here again and again; krylovh resume FILE goes on from it.")
+]
 SaveNet = Annotated[Path | None, typer.Option(help="Also write the net that was found: .npz, .h5 or .hdf5.")]
 
 
@@ -120,7 +123,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON; numbers that it 
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 Results = Annotated[Path, typer.Argument(metavar="RESULTS", help="A file of results.")]
 
-_NO_PART_OF_RESULTS = {"output", "force", "json", "debug", "picture"}
+_NO_PART_OF_RESULTS = {"output", "force", "json", "debug", "picture", "checkpoint"}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ started, and what is wrong is told with its line.
 import math
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -32,23 +32,13 @@ import typer
 from krylovh.cli.failures import BAD_INPUT, USAGE, Failure, failing_as, option_name, usage_message
 from krylovh.cli.options import Debug
 
-__all__ = ["Step", "read_steps", "run"]
+__all__ = ["Step", "perform", "read_steps", "run"]
 
 _SIZE_LIMIT = 1 << 16  # bytes
 _FILES = {
-    "net",
-    "data",
-    "output",
-    "save_net",
-    "validation",
-    "test",
-    "add",
-    "predict",
-    "rhs",
-    "results",
-    "first",
-    "second",
-}
+    "net", "data", "output", "save_net", "validation", "test", "add", "predict", "rhs", "results", "first", "second",
+    "checkpoint", "picture", "file",
+}  # fmt: skip
 _NOT_IN_FILES = {"json", "debug", "help"}
 
 
@@ -56,7 +46,8 @@ class Step(NamedTuple):
     """A command of a run file with its arguments, and the lines that they stand in."""
 
     command: str
-    arguments: list[str]
+    options: list[str]
+    positional: list[str]
     line: int
     lines: dict[str, int]
 
@@ -68,15 +59,20 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Do the commands of a TOML file, one after the other."""
+    perform(context, file, ["--force"] if force else [])
+
+
+def perform(context: typer.Context, file: Path, flags: list[str], changes: Sequence[str] = ()) -> None:
+    """Check all commands of a file, then do them; flags go to those that know them, changes win over the file."""
     group: Any = context.parent.command if context.parent else context.command
-    commands = {name: command for name, command in group.commands.items() if name != "run"}
+    commands = {name: command for name, command in group.commands.items() if name not in ("run", "resume")}
     prepared = []
     for step in read_steps(file, commands):
         command = commands[step.command]
-        can_be_forced = any(parameter.name == "force" for parameter in command.params)
-        arguments = ["--force", *step.arguments] if force and can_be_forced else step.arguments
+        known = [flag for flag in flags if any(flag in parameter.opts for parameter in command.params)]
+        words = [*known, *step.options, *changes, "--", *step.positional]
         try:
-            prepared.append(command.make_context(step.command, arguments, parent=context))
+            prepared.append(command.make_context(step.command, words, parent=context))
         except Exception as error:
             message = usage_message(error)
             if message is None:
@@ -174,7 +170,7 @@ def _step(
             raise Failure(USAGE, f"{file}:{where[key]}: {key} must be true or false, got {value!r}")
         else:
             options.append(f"{option_name(key)}={word}")
-    return Step(name, [*options, "--", *positional], _line_of(lines, place), where)
+    return Step(name, options, positional, _line_of(lines, place), where)
 
 
 def _word(value: Any, place: str) -> str:

@@ -8,6 +8,7 @@ from krylovh.cli.failures import USAGE, Failure, option_name
 from krylovh.cli.job import Job, computing
 from krylovh.cli.memory import require_memory
 from krylovh.cli.options import (
+    CheckpointFile,
     Damping,
     Data,
     Matrix,
@@ -108,9 +109,10 @@ def eigs(
     verify: Annotated[bool, typer.Option(help="Look for eigenvalues that were missed.")] = True,
     matrix: Matrix = "hessian",
     damping: Damping = 0.0,
+    checkpoint: CheckpointFile = None,
 ) -> None:
     """Compute eigenvalues and eigenvectors at an end of the spectrum, or in an interval."""
-    with computing(net, data, problem, run) as job:
+    with computing(net, data, problem, run, checkpoint=checkpoint) as job:
         from krylovh import eigsh
         from krylovh.cli.problem import operator_of, tolerance
 
@@ -119,7 +121,7 @@ def eigs(
         job.compute(
             "eigenvalues", eigsh, operator_of(job.objective, matrix, damping), k, which=_which(which),
             tol=tolerance(tol, job.objective), ncv=ncv, block_size=block_size, max_products=max_products,
-            max_seconds=max_seconds, max_restarts=max_restarts, verify=verify, rng=run.rng,
+            max_seconds=max_seconds, max_restarts=max_restarts, verify=verify, rng=run.rng, resumable=True,
         )  # fmt: skip
 
 
@@ -137,10 +139,11 @@ def density(
     max_seconds: MaxSeconds = None,
     matrix: Matrix = "hessian",
     damping: Damping = 0.0,
+    checkpoint: CheckpointFile = None,
     exact: Exact = False,
 ) -> None:
     """Estimate the spectral density by stochastic Lanczos quadrature."""
-    with computing(net, data, problem, run) as job:
+    with computing(net, data, problem, run, checkpoint=checkpoint) as job:
         from krylovh import eigsh, spectral_density
         from krylovh.cli.problem import operator_of, tolerance
 
@@ -157,7 +160,7 @@ def density(
         job.compute(
             "density", spectral_density, operator, num_probes=num_probes, num_steps=num_steps, outliers=outliers,
             reorthogonalize=reorthogonalize, block_size=block_size, max_products=max_products, max_seconds=max_seconds,
-            rng=run.rng,
+            rng=run.rng, resumable=True,
         )  # fmt: skip
         if exact:
             job.compute("exact", exact_spectrum, job.objective)
@@ -177,9 +180,10 @@ def trace(
     max_seconds: MaxSeconds = None,
     matrix: Matrix = "hessian",
     damping: Damping = 0.0,
+    checkpoint: CheckpointFile = None,
 ) -> None:
     """Estimate the trace, with a standard error and a 95 % interval."""
-    with computing(net, data, problem, run) as job:
+    with computing(net, data, problem, run, checkpoint=checkpoint) as job:
         from krylovh import trace
         from krylovh.cli.problem import operator_of
 
@@ -189,7 +193,7 @@ def trace(
         job.compute(
             "trace", trace, operator_of(job.objective, matrix, damping), method=method,
             num_products=num_products, rtol=rtol, atol=atol, distribution=distribution, block_size=block_size,
-            max_seconds=max_seconds, rng=run.rng,
+            max_seconds=max_seconds, rng=run.rng, resumable=True,
         )  # fmt: skip
 
 

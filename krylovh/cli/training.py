@@ -9,6 +9,7 @@ from krylovh.cli.failures import BAD_INPUT, USAGE, Failure, failing_as
 from krylovh.cli.job import check_net_path, check_writable, computing, computing_on
 from krylovh.cli.memory import require_memory
 from krylovh.cli.options import (
+    CheckpointFile,
     Data,
     MaxProducts,
     MaxSeconds,
@@ -56,6 +57,7 @@ def train(
     batch_size: Annotated[int | None, count("Samples of a curvature batch; all if not given.")] = None,
     product_dtype: Annotated[Literal["float64", "float32"] | None, choice("Of curvature products.")] = None,
     save_net: SaveNet = None,
+    checkpoint: CheckpointFile = None,
 ) -> None:
     """Train a net by products with its curvature, from a file or from random parameters."""
     check_writable(run.output, force=run.force)
@@ -64,11 +66,12 @@ def train(
         from krylovh.cli.problem import objective_of, read_data
 
         objective = objective_of(_start(net, widths, activations, run.rng), read_data(data), problem)
-    with computing_on(objective, run) as job:
+    with computing_on(objective, run, checkpoint) as job:
         from krylovh import minimize
 
         job.compute(
-            "training", minimize, objective, method=method, tol=tol, gtol=gtol, max_iterations=max_iterations,
+            "training", minimize, objective, resumable=True,
+            method=method, tol=tol, gtol=gtol, max_iterations=max_iterations,
             max_products=max_products, max_seconds=max_seconds, preconditioner=preconditioner, damping=damping,
             forcing=forcing, gauss_newton_until=gauss_newton_until, batch_size=batch_size, product_dtype=product_dtype,
             rng=run.rng, ends=lambda found: job.keep_net(save_net, lambda: objective.net.with_theta(found.x)),
@@ -121,9 +124,10 @@ def prune(
     retrain_tol: Annotated[float, positive("Largest entry of the gradient after a retraining.")] = 1e-8,
     save_net: SaveNet = None,
     compact: Annotated[bool, typer.Option("--compact", help="Leave dead units out of the saved net.")] = False,
+    checkpoint: CheckpointFile = None,
 ) -> None:
     """Remove the parameters of a net that the loss depends on least."""
-    with computing(net, data, problem, run, also=save_net) as job:
+    with computing(net, data, problem, run, also=save_net, checkpoint=checkpoint) as job:
         from krylovh import prune
         from krylovh.cli.problem import read_data
 
@@ -134,7 +138,8 @@ def prune(
         if validation is not None:
             samples = read_data(validation)[:2]
         job.compute(
-            "pruning", prune, objective, method=method, num_remove=num_remove, max_loss_change=max_loss_change,
+            "pruning", prune, objective, resumable=True,
+            method=method, num_remove=num_remove, max_loss_change=max_loss_change,
             max_validation_change=max_validation_change, validation=samples, recompute=recompute or None, batch=batch,
             inverse=inverse, curvature=curvature, damping=damping, newton_step=newton_step, diagonal=diagonal,
             rtol=rtol, num_candidates=num_candidates, retrain=retrain, retrain_iterations=retrain_iterations,

@@ -1,6 +1,7 @@
 """Names, defaults and choices of the command line are those of Python."""
 
 import inspect
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -9,7 +10,7 @@ import typer
 import krylovh as kh
 from krylovh.cli import app as program
 from krylovh.cli.options import Problem, grouped
-from krylovh.cli.run_file import run
+from krylovh.cli.run_file import _FILES, run
 
 # command -> the functions whose keywords its options are
 FUNCTIONS = {
@@ -100,6 +101,16 @@ def test_every_command_has_a_help_with_every_option():
         assert command.help, name
         for option in command.params:
             assert getattr(option, "help", None), (name, option.name)
+
+
+def test_every_option_that_is_a_file_is_found_from_a_run_file():
+    for command in program.app.registered_commands:
+        for name, declared in inspect.signature(command.callback).parameters.items():
+            if Path in (
+                *get_args(declared.annotation),
+                *(a for b in get_args(declared.annotation) for a in get_args(b)),
+            ):
+                assert name in _FILES, name
 
 
 def test_completion_is_offered():
