@@ -63,7 +63,10 @@ def report(
     with failing_as(STORAGE):
         from krylovh.report import write_report
 
-        write_report(results, output, title=title or None)
+        try:
+            write_report(results, output, title=title or None)
+        except ValueError as error:
+            raise Failure(BAD_INPUT, f"{results}: {error}") from error
     say(f"wrote {output}")
 
 

@@ -88,7 +88,9 @@ def plot_result(result: Any, ax: "Axes | None" = None, *, scale: Scale = "signed
         return plot_density(result, ax, scale=scale) if result.num_probes else None
     if isinstance(result, (SolveResult, BlockSolveResult, TrainingResult, RetrainResult)):
         return plot_convergence(result, ax)
-    if isinstance(result, np.ndarray) and result.ndim == 2 and result.shape[0] == result.shape[1]:
+    if isinstance(result, np.ndarray) and result.ndim == 2 and result.shape[0] == result.shape[1] <= 100:
+        if not (result.dtype.kind == "f" and np.all(np.isfinite(result) & (result >= 0))):
+            return None
         return plot_layer_blocks(result, ax)
     drawn: dict[type, Any] = {
         EigenResult: plot_eigenvalues, SpectrumTrack: plot_spectrum_track, LossCurves: plot_loss_curves,

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from krylovh.report.plots import Plot, plots_of
+from krylovh.report.plots import plots_of
+from krylovh.report.traces import Plot
 from krylovh.results import Status
 from krylovh.results.display import facts_of, table_html
 from krylovh.storage.atomic import replace_file

@@ -11,7 +11,8 @@ import pytest
 
 import krylovh as kh
 from krylovh import ResultStore, write_report
-from krylovh.report.plots import plots_of, typed
+from krylovh.report.plots import plots_of
+from krylovh.report.traces import typed
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)>\u2028&amp;\"'"
 A = np.diag(np.arange(1.0, 101.0))
