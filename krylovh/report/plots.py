@@ -96,7 +96,8 @@ def _blocks(norms: Array) -> Plot:
     shown = np.log10(np.maximum(norms, 1e-12 * (norms.max() or 1.0)))
     heat = {
         "type": "heatmap", "meta": {"role": "heat"}, "x": labels, "y": labels, "z": typed(shown),
-        "text": [[f"{norm:.6g}" for norm in row] for row in norms], "colorscale": "Cividis", "colorbar": {"title": {"text": "log10 norm"}},
+        "text": [[f"{norm:.6g}" for norm in row] for row in norms],
+        "colorscale": "Cividis", "colorbar": {"title": {"text": "log10 norm"}},
         "hovertemplate": "layers %{y}, %{x}<br>Frobenius norm %{text}<extra></extra>", "name": "norms",
     }  # fmt: skip
     return one_view(

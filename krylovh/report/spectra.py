@@ -186,11 +186,9 @@ def _known(density: SpectralDensity, results: Mapping[str, Any]) -> tuple[Array,
 
 def _exact(results: Mapping[str, Any]) -> Array | None:
     exact = results.get("exact")
-    return (
-        np.sort(exact)
-        if isinstance(exact, np.ndarray) and exact.ndim == 1 and exact.size and np.isfinite(exact).all()
-        else None
-    )
+    if not isinstance(exact, np.ndarray) or exact.ndim != 1 or not exact.size or not np.isfinite(exact).all():
+        return None
+    return np.asarray(np.sort(exact))
 
 
 def _smoothed_rules(density: SpectralDensity, x: Array, scale: Scale) -> tuple[Array, Array]:
