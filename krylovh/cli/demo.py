@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from krylovh.cli.failures import BAD_INPUT, FAULT, STORAGE, Failure, failing_as
+from krylovh.cli.failures import BAD_INPUT, STORAGE, failing_as
 from krylovh.cli.job import check_writable, computing_on, progress_bars, written_at_once
 from krylovh.cli.options import Run, count
 
@@ -30,10 +30,7 @@ def demo(
     check_writable(picture, force=True)
     with failing_as(BAD_INPUT), progress_bars(sys.stderr.isatty() and not json) as bar:
         bar("training the net")
-        try:
-            objective = digits_objective(threads=threads)
-        except ImportError as error:
-            raise Failure(FAULT, str(error)) from error
+        objective = digits_objective(threads=threads)
     with computing_on(objective, Run(output=output, rng=rng, force=True, json=json, debug=debug)) as job:
         from krylovh.cli.spectra import whole_spectrum
         from krylovh.plotting import plot_spectrum

@@ -81,6 +81,8 @@ def failing_as(code: int, options: Collection[str] = ()) -> Iterator[None]:
         yield
     except MemoryError as error:
         raise Failure(MEMORY, f"not enough memory: {_text(error)}") from error
+    except ImportError as error:  # the library that reads a format is not installed
+        raise Failure(FAULT, str(error)) from error
     except (OSError, ValueError, TypeError, KeyError, ArithmeticError) as error:
         from krylovh.storage.errors import FileLockedError  # here, so that --help loads no HDF5
 

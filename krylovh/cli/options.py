@@ -78,7 +78,7 @@ def choice(help: str) -> Any:
     return typer.Option(help=help)
 
 
-Net = Annotated[Path, typer.Argument(metavar="NET", help="The net: .npz or HDF5 of theta, widths, activations.")]
+Net = Annotated[Path, typer.Argument(metavar="NET", help="The net, in any supported format: .npz, HDF5, ...")]
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="The data: .npz or HDF5 of X, y (and sample_weight).")]
 Loss = Literal["squared_error", "softmax_cross_entropy", "binary_cross_entropy", "poisson", "huber"]
 Matrix = Annotated[
@@ -98,6 +98,12 @@ class Problem:
     """The objective that a net and data are put into."""
 
     loss: Annotated[Loss, choice("Loss of a sample.")]
+    activations: Annotated[
+        str | None, choice("Of the net where its file does not say: of all hidden layers, or one per layer.")
+    ] = None
+    outputs: Annotated[
+        Literal["logits", "model"] | None, choice("What becomes of a softmax or logistic function at a model's end.")
+    ] = None
     reduction: Annotated[Literal["mean", "sum"], choice("Mean or sum over samples.")] = "mean"
     l2: Annotated[float, nonnegative("Adds l2/2 theta^2 to the objective.")] = 0.0
     l2_on: Annotated[Literal["all", "weights"], choice("Which parameters l2 is for.")] = "all"

@@ -11,14 +11,36 @@ if TYPE_CHECKING:
     from krylovh import Network, Objective
     from krylovh.storage.inputs import Data
 
-__all__ = ["objective_of", "operator_of", "read_data", "read_network", "read_objective", "rows_of", "tolerance"]
+__all__ = [
+    "activations_of",
+    "objective_of",
+    "operator_of",
+    "read_data",
+    "read_network",
+    "read_objective",
+    "rows_of",
+    "tolerance",
+]
 
 
-def read_network(path: Path) -> "Network":
+def read_network(path: Path, problem: Problem) -> "Network":
     """Read a net of any supported format."""
     from krylovh import load_network
 
-    return load_network(path)
+    options: dict[str, Any] = {} if problem.outputs is None else {"outputs": problem.outputs}
+    return load_network(path, activations_of(problem.activations), **options)
+
+
+def activations_of(text: str | None) -> str | list[str] | None:
+    """Return one name for all hidden layers, or a list with a name per layer.
+
+    Examples
+    --------
+    >>> activations_of("tanh"), activations_of("relu,identity"), activations_of(None)
+    ('tanh', ['relu', 'identity'], None)
+    """
+    names = None if text is None else [name.strip() for name in text.split(",")]
+    return names[0] if names and len(names) == 1 else names
 
 
 def read_data(path: Path) -> "Data":
@@ -32,7 +54,7 @@ def read_data(path: Path) -> "Data":
 
 def read_objective(net: Path, data: Path, problem: Problem) -> "Objective":
     """Put a net and data from files into an objective."""
-    return objective_of(read_network(net), read_data(data), problem)
+    return objective_of(read_network(net, problem), read_data(data), problem)
 
 
 def objective_of(network: "Network", data: "Data", problem: Problem) -> "Objective":

@@ -129,7 +129,7 @@ def as_json(results: Mapping[str, Any]) -> str:
     --------
     >>> from krylovh import Status
     >>> as_json({"trace": Estimate(2.0, math.nan, (-math.inf, math.inf), 1, 0, Status.CONVERGED, "hutchinson")})[:74]
-    '{"trace": {"value": 2.0, "standard_error": null, "interval": [null, null], '
+    '{"trace": {"value": 2.0, "standard_error": null, "interval": [null, null],'
     """
     return to_json({name: _fields(result) for name, result in results.items()})
 

@@ -36,8 +36,9 @@ def train(
     problem: Problem,
     run: Run,
     net: Annotated[Path | None, typer.Option(metavar="NET", help="The net to start from.")] = None,
-    widths: Annotated[str | None, typer.Option(help="Of a new net, input and output included: 64,32,10.")] = None,
-    activations: Annotated[str, typer.Option(help="Of a new net: of all hidden layers, or one per layer.")] = "tanh",
+    widths: Annotated[
+        str | None, typer.Option(help="Of a new net, input and output included: 64,32,10; tanh if not said otherwise.")
+    ] = None,
     method: Annotated[
         Literal["newton-cg", "gauss-newton", "hessian-free", "levenberg-marquardt"], choice("How.")
     ] = "newton-cg",
@@ -65,7 +66,7 @@ def train(
     with failing_as(BAD_INPUT, invocation().values):
         from krylovh.cli.problem import objective_of, read_data
 
-        objective = objective_of(_start(net, widths, activations, run.rng), read_data(data), problem)
+        objective = objective_of(_start(net, widths, problem, run.rng), read_data(data), problem)
     with computing_on(objective, run, checkpoint) as job:
         from krylovh import minimize
 
@@ -78,22 +79,21 @@ def train(
         )  # fmt: skip
 
 
-def _start(net: Path | None, widths: str | None, activations: str, rng: int) -> "Network":
+def _start(net: Path | None, widths: str | None, problem: Problem, rng: int) -> "Network":
     """Return the net of a file, or a new one with random parameters."""
-    from krylovh.cli.problem import read_network
+    from krylovh.cli.problem import activations_of, read_network
 
     if (net is None) == (widths is None):
         raise Failure(USAGE, "needed is one of --net and --widths")
     if net is not None:
-        return read_network(net)
+        return read_network(net, problem)
     from krylovh import Network
 
     try:
         layers = [int(width) for width in (widths or "").split(",")]
     except ValueError:
         raise Failure(USAGE, f"--widths must be whole numbers such as 64,32,10, got {widths!r}") from None
-    names = activations.split(",")
-    new = Network(layers, names[0] if len(names) == 1 else names)
+    new = Network(layers, activations_of(problem.activations) or "tanh")
     return new.with_theta(new.random_theta(rng))
 
 

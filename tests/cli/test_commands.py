@@ -34,6 +34,19 @@ def test_train_reaches_the_minimum_that_minimize_reaches(answer):
     assert np.array_equal(Network.load("new.npz").theta, stored("training").x)
 
 
+def test_a_file_of_weights_alone_needs_activations(krylovh, objective):
+    net = objective.net
+    layers = {
+        f"layers.{l}.{kind}": getattr(net, {"weight": "weights", "bias": "biases"}[kind])(l + 1)
+        for l in (0, 1)
+        for kind in ("weight", "bias")
+    }
+    np.savez("weights.npz", **layers)
+    assert krylovh("eigs", "weights.npz", "data.npz")[0] == 4
+    assert krylovh("eigs", "weights.npz", "data.npz", "--activations", "tanh,identity", "-k", 1)[0] == 0
+    assert np.allclose(stored("eigenvalues").eigenvalues, np.linalg.eigvalsh(kh.hessian_matrix(objective))[-1])
+
+
 def test_train_goes_on_from_a_net(answer):
     found = answer("train", "data.npz", "--net", "net.npz", "--gtol", "1e-6")["training"]
     assert found["status"] == "converged"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import krylovh as kh
 from krylovh import ResultStore
 from krylovh.cli import memory
 from krylovh.cli.failures import Failure, failing_as
@@ -157,6 +158,14 @@ def test_a_fault_of_the_program_is_one_line_and_a_traceback_with_debug(krylovh, 
     assert "Traceback (most recent call last)" in err
 
 
+def test_a_missing_library_is_told_by_its_name(krylovh, monkeypatch):
+    def needs(*_, **__):
+        raise ImportError("to read ONNX, pip install 'krylovh[onnx]'")
+
+    monkeypatch.setattr(f"krylovh.{kh._HOME['load_network']}.load_network", needs)
+    assert krylovh(*TRACE) == (1, "", "krylovh: to read ONNX, pip install 'krylovh[onnx]'\n")
+
+
 def test_an_interrupt_outside_of_the_algorithms_keeps_what_was_there(krylovh, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -166,7 +175,7 @@ def test_an_interrupt_outside_of_the_algorithms_keeps_what_was_there(krylovh, mo
     assert (code, one_line(err)) == (130, "interrupted; what was found is stored")
     assert list(json.loads(out)) == ["largest", "smallest", "trace"]
     assert ResultStore("run.h5", "r").list() == ["largest", "smallest", "trace"]
-    monkeypatch.setattr("krylovh.storage.load_network", interrupted)
+    monkeypatch.setattr(f"krylovh.{kh._HOME['load_network']}.load_network", interrupted)
     assert krylovh(*TRACE, "-o", "b.h5") == (130, "", "krylovh: interrupted\n")
 
 
