@@ -8,7 +8,7 @@ INTEROP := .venv-interop
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-full test-interop test-mpi test-slepc lint types bench wheel clean
+.PHONY: help demo test test-full test-report test-interop test-mpi test-slepc lint types bench wheel clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -51,10 +51,22 @@ demo: $(VENV)/.demo  ## The Hessian spectrum of a trained net, next to the exact
 TEST := OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: $(VENV)/.test  ## All tests and the examples of all docstrings, warnings as errors
-	$(TEST) --doctest-modules krylovh tests -m 'not full'
+	$(TEST) --doctest-modules krylovh tests -m 'not full and not browser'
 
 test-full: $(VENV)/.test  ## The long versions of the tests as well
-	$(TEST) --doctest-modules krylovh tests
+	$(TEST) --doctest-modules krylovh tests -m 'not browser'
+
+# The report page in a browser, which is the system's: apt-get install chromium
+CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))
+
+.venv-report/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-report
+	.venv-report/bin/python -m pip install --quiet --editable . pytest playwright
+	@touch $@
+
+test-report: .venv-report/.ready  ## The report page in headless Chromium: themes, widths, mouse, keyboard, errors, time
+	@test -n "$(CHROMIUM)" || { echo "no Chromium was found: apt-get install chromium, or CHROMIUM=path"; exit 1; }
+	CHROMIUM=$(CHROMIUM) .venv-report/bin/python -m pytest tests/report/test_browser.py -m browser
 
 # An MPI of its own, from PyPI, so that none has to be there
 $(MPI)/.ready: pyproject.toml
@@ -105,7 +117,7 @@ wheel: $(VENV)/.base  ## Build the wheel, install it into a clean environment an
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install --quiet "$$(ls dist/*.whl)[test]"
 	rm -rf dist/outside && mkdir dist/outside && cp -r tests pyproject.toml dist/outside
-	cd dist/outside && OPENBLAS_NUM_THREADS=1 ../../.venv-wheel/bin/python -m pytest tests/operators tests/test_command_line.py -m 'not full' -p no:cacheprovider
+	cd dist/outside && OPENBLAS_NUM_THREADS=1 ../../.venv-wheel/bin/python -m pytest tests/operators tests/cli/test_command_line.py -m 'not full' -p no:cacheprovider
 
 clean:  ## Remove environments and outputs
-	rm -rf $(VENV) $(PEERS) $(INTEROP) $(MPI) $(SLEPC) .venv-wheel build dist demo.h5 demo.png bench.h5
+	rm -rf $(VENV) $(PEERS) $(INTEROP) $(MPI) $(SLEPC) .venv-wheel .venv-report build dist demo.h5 demo.png bench.h5

@@ -39,6 +39,7 @@ _HOME = {
     "hessian_diagonal": "exact",
     "hessian_matrix": "exact",
     "hessian_trace": "exact",
+    "layer_block_norms": "exact",
     "obd_diagonal": "exact",
     "operator_matrix": "exact",
     "outer_product_inverse": "exact",
@@ -121,6 +122,7 @@ _HOME = {
     "to_source": "interop",
     "to_torch": "interop",
     "load_data": "storage",
+    "write_report": "report",
 }
 
 __all__ = [
@@ -209,6 +211,7 @@ __all__ = [
     "inverse_diagonal",
     "kernel_polynomial_density",
     "lanczos",
+    "layer_block_norms",
     "leave_one_out",
     "load_data",
     "load_network",
@@ -236,6 +239,7 @@ __all__ = [
     "trace",
     "trace_function",
     "track_spectrum",
+    "write_report",
 ]
 
 if TYPE_CHECKING:
@@ -258,6 +262,7 @@ if TYPE_CHECKING:
         hessian_diagonal,
         hessian_matrix,
         hessian_trace,
+        layer_block_norms,
         obd_diagonal,
         operator_matrix,
         outer_product_inverse,
@@ -304,6 +309,7 @@ if TYPE_CHECKING:
         activation_hessian,
         input_hessian,
     )
+    from krylovh.report import write_report
     from krylovh.results import (
         BlockSolveResult,
         ChebyshevDensity,

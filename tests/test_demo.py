@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse.linalg as spla
 
-from krylovh import HessianOperator, ResultStore, Status
+from krylovh import HessianOperator, Network, Objective, ResultStore, Status
 from krylovh.cli import main
 from krylovh.cli.demo import digits_objective
 
@@ -71,15 +71,46 @@ def test_provenance_tells_what_was_computed(demo):
 
 
 def test_the_code_in_the_readme_runs(tmp_path):
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert code is not None
+    codes = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len(codes) == 2
     setup = (
         "import numpy as np\nrng = np.random.default_rng(0)\ntheta = 0.1 * rng.standard_normal(3466)\n"
         "X, y = rng.standard_normal((50, 64)), rng.integers(0, 10, 50)\n"
     )
-    result = subprocess.run([sys.executable, "-c", setup + code[1]], capture_output=True, text=True, timeout=120)
+    result = subprocess.run([sys.executable, "-c", setup + codes[1]], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert "10 eigenpairs (LA), converged" in result.stdout
+
+
+@pytest.mark.skipif(not hasattr(Objective, "from_sklearn"), reason="this release reads no nets of scikit-learn")
+def test_five_lines_draw_the_spectrum_of_a_net_of_scikit_learn(tmp_path):
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[0]
+    assert code.count("\n") == 5
+    setup = (
+        "from sklearn.datasets import load_iris\nfrom sklearn.neural_network import MLPClassifier\n"
+        "X, y = load_iris(return_X_y=True)\nmodel = MLPClassifier((8,), solver='lbfgs', max_iter=500, random_state=0)\n"
+        "model.fit(X, y)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", setup + code], capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "spectrum.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_commands_of_the_program_in_the_readme_run(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    net = Network((4, 3, 3), "tanh")
+    net.with_theta(net.random_theta(0)).save(tmp_path / "net.npz")
+    np.savez(tmp_path / "data.npz", X=rng.standard_normal((20, 4)), y=rng.integers(0, 3, 20))
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^krylovh (.*?)(?:  +#.*)?$", (ROOT / "README.md").read_text(), re.M)
+    assert [command.split()[0] for command in commands] == ["spectrum", "show", "plot", "report"]
+    for command in commands:
+        with pytest.raises(SystemExit) as exit_:
+            main(command.split())
+        assert not exit_.value.code
+    assert {"run.h5", "spectrum.png", "report.html"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_the_commands_in_the_readme_are_those_of_the_makefile():

@@ -52,7 +52,9 @@ ALLOWED = {
     "resumption": {"storage"},
     "interop": {"checks", "regularization", "network", "objective", "operators", "applications", "storage"},
     "plotting": {"results"},
-    "cli": {"plotting", "storage", "interop", "distributed", *MODEL, *SHARED, *ALGORITHM} - {"kernels"},
+    "report": {"results", "storage"},
+    "cli": {"plotting", "report", "storage", "interop", "distributed", "applications", "approximations", "resumption",
+            *MODEL, *SHARED, *ALGORITHM} - {"kernels"},
 }  # fmt: skip
 # Network.save, and what makes nets and objectives of other libraries' models: imported when they are called
 EXCEPTIONS = {("network", "storage"), ("network", "interop"), ("objective", "interop")}

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,12 @@ from rich.table import Table
 
 from krylovh.results import EigenResult, Estimate, SpectralDensity
 
-__all__ = ["as_json", "print_results", "verdicts"]
+__all__ = ["as_json", "show_results", "to_json", "verdicts"]
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def print_results(results: Mapping[str, Any], console: Console) -> None:
+def show_results(results: Mapping[str, Any], console: Console) -> None:
     """Print every result with its error; next to the exact spectrum where that is among them."""
     exact = results.get("exact")
     for name, result in results.items():
@@ -37,6 +38,9 @@ def print_results(results: Mapping[str, Any], console: Console) -> None:
                 summary.add_row(*row, *([] if truth is None else [f"{truth:.4f}"]))
     if summary.row_count:
         console.print(summary)
+    for name, result in results.items():
+        if not isinstance(result, (EigenResult, Estimate, SpectralDensity)) and name != "exact":
+            console.print(f"{name}: {_text(result)}", markup=False, highlight=False)
     for line in verdicts(results):
         console.print(line, highlight=False)
 
@@ -109,26 +113,49 @@ def _verdict(good: bool, text: str) -> str:
     return f"[green]yes[/green]  {text}" if good else f"[red]NO[/red]   {text}"
 
 
+def _text(result: Any) -> str:
+    if isinstance(result, np.ndarray):
+        return f"array of shape {result.shape}"
+    return ", ".join(result) if isinstance(result, dict) and not is_dataclass(result) else str(result)
+
+
 def as_json(results: Mapping[str, Any]) -> str:
-    """Return the results as one JSON object; numbers that JSON does not have become null."""
-    return json.dumps({name: _plain(result) for name, result in results.items()}, allow_nan=False)
+    """Return the results as one JSON object.
+
+    Arrays with an entry for each parameter are left out; they are in the file.  Numbers that JSON does not have become
+    null.
+
+    Examples
+    --------
+    >>> from krylovh import Status
+    >>> as_json({"trace": Estimate(2.0, math.nan, (-math.inf, math.inf), 1, 0, Status.CONVERGED, "hutchinson")})[:74]
+    '{"trace": {"value": 2.0, "standard_error": null, "interval": [null, null],'
+    """
+    return to_json({name: _fields(result) for name, result in results.items()})
+
+
+def to_json(value: Any) -> str:
+    """Return a value as JSON, with null for NaN and infinity."""
+    return json.dumps(_plain(value), allow_nan=False)
+
+
+def _fields(result: Any) -> Any:
+    from krylovh.storage.layout import to_record
+
+    if not is_dataclass(result):
+        return result
+    axes = to_record(result).dimensions
+    names = [name for name in result.__dataclass_fields__ if "parameter" not in axes.get(name, ())]
+    return {name: getattr(result, name) for name in names}
 
 
 def _plain(value: Any) -> Any:
-    fields: tuple[str, ...]
-    if isinstance(value, EigenResult):
-        fields = ("eigenvalues", "residual_norms", "converged", "status", "set_verified", "orthogonality",
-                  "num_products", "which", "tol", "seed")  # fmt: skip
-        return {field: _plain(getattr(value, field)) for field in fields}
-    if isinstance(value, Estimate):
-        return {field: _plain(getattr(value, field)) for field in value.__dataclass_fields__}
-    if isinstance(value, SpectralDensity):
-        fields = ("nodes", "weights", "outliers", "dimension", "num_products", "seed", "status")
-        return {field: _plain(getattr(value, field)) for field in fields}
     if isinstance(value, np.ndarray):
-        return [_plain(entry) for entry in value.tolist()]
+        return _plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value) if not isinstance(value, (int, bool, str, type(None))) else value
+        return float(value) if math.isfinite(value) else None
+    return value if isinstance(value, (int, str, type(None))) else str(value)

@@ -3,6 +3,7 @@
 from krylovh.exact.diagonal import gauss_newton_diagonal, gauss_newton_trace, hessian_diagonal, hessian_trace
 from krylovh.exact.gram import GaussNewtonSpectrum, gauss_newton_spectrum
 from krylovh.exact.inverse import outer_product_inverse
+from krylovh.exact.layer_norms import layer_block_norms
 from krylovh.exact.matrix import (
     gauss_newton_blocks,
     gauss_newton_matrix,
@@ -23,6 +24,7 @@ __all__ = [
     "hessian_diagonal",
     "hessian_matrix",
     "hessian_trace",
+    "layer_block_norms",
     "obd_diagonal",
     "operator_matrix",
     "outer_product_inverse",

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 
+from krylovh.results.display import Displayed
 from krylovh.results.status import Status
 
 Array = NDArray[np.float64]
@@ -32,7 +33,7 @@ def jackson_coefficients(count: int) -> Array:
 
 
 @dataclass(frozen=True)
-class ChebyshevDensity:
+class ChebyshevDensity(Displayed):
     """Chebyshev moments of the spectrum seen from each probe, and the density that the Jackson kernel makes of them.
 
     Row ``p`` of ``moments`` holds ``v'T_k(S)v``, k = 0, 1, ..., of probe p without damping, padded with NaN where the

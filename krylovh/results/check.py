@@ -1,12 +1,15 @@
 """What an operator was found to be."""
 
 from dataclasses import dataclass
+from typing import Any
+
+from krylovh.results.display import Displayed
 
 __all__ = ["OperatorCheck"]
 
 
 @dataclass(frozen=True)
-class OperatorCheck:
+class OperatorCheck(Displayed):
     """Checks of an operator: for each a name, a number that is zero for a perfect operator, and a verdict.
 
     Examples
@@ -32,6 +35,11 @@ class OperatorCheck:
     def error(self, name: str) -> float:
         """Return the number of a check."""
         return self.errors[self.names.index(name)]
+
+    def table(self) -> dict[str, Any]:
+        """Return the checks with their errors."""
+        verdicts = ["passed" if passed else "FAILED" for passed in self.passed]
+        return {"check": self.names, "error": [f"{error:.1e}" for error in self.errors], "verdict": verdicts}
 
     def __str__(self) -> str:
         count = f"{sum(self.passed)} of {len(self.passed)} checks passed"

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import kolmogi
 
+from krylovh.results.display import Displayed
 from krylovh.results.status import Status
 
 Array = NDArray[np.float64]
@@ -30,7 +31,7 @@ def signed_log(x: ArrayLike, threshold: float) -> Array:
 
 
 @dataclass(frozen=True)
-class SpectralDensity:
+class SpectralDensity(Displayed):
     """Stochastic Lanczos quadrature: one Gauss rule per probe for the spectrum seen from that probe.
 
     Row ``p`` of ``nodes`` and ``weights`` is the rule of probe ``p``, padded with NaN where the probe took fewer
@@ -77,6 +78,18 @@ class SpectralDensity:
             probes = f"{self._known.size} outlier{'' if self._known.size == 1 else 's'}, {probes}"
         cost = f"{self.num_products} products, seed {self.seed}"
         return f"spectral density of order {self.dimension}: {probes}, {self.status}, {cost}"
+
+    def table(self) -> dict[str, Any]:
+        """Return the share of eigenvalues below some points, with the band that holds at all of them."""
+        if self.num_probes == 0:
+            return {}
+        points = self._radius * np.array([-1e-1, -1e-3, 1e-3, 1e-1, 0.5])
+        lower, upper = self.band(points)
+        return {
+            "eigenvalues at most": points,
+            "share": self.cumulative(points),
+            "95 % band": [f"{low:.4f} to {high:.4f}" for low, high in zip(lower, upper, strict=True)],
+        }
 
     @property
     def num_probes(self) -> int:

@@ -1,10 +1,12 @@
 """Eigenpairs, and the tridiagonal matrices that they come from."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.results.display import Displayed
 from krylovh.results.status import Status
 
 Array = NDArray[np.float64]
@@ -13,7 +15,7 @@ __all__ = ["EigenResult", "Tridiagonalization"]
 
 
 @dataclass(frozen=True)
-class Tridiagonalization:
+class Tridiagonalization(Displayed):
     """A symmetric operator on a Krylov space: ``A Q = Q T + r e_m'`` with ``Q'Q = I``.
 
     ``Q`` is None where reorthogonalisation was switched off.
@@ -40,7 +42,7 @@ class Tridiagonalization:
 
 
 @dataclass(frozen=True)
-class EigenResult:
+class EigenResult(Displayed):
     """Eigenpairs of a symmetric operator, with residuals recomputed from products after the iteration.
 
     For a symmetric operator an eigenvalue lies within ``residual_norms[i]`` of ``eigenvalues[i]``.  Where the distance
@@ -95,6 +97,16 @@ class EigenResult:
             return np.ones(len(residual_norms))
         known = self.gaps > residual_norms
         return np.where(known, residual_norms / np.where(known, self.gaps, 1.0), 1.0)
+
+    def table(self) -> dict[str, Any]:
+        """Return eigenvalues with residuals, the outermost first."""
+        outermost = slice(None, None, -1) if self.which in ("LA", "LM", "BE") else slice(None)
+        return {
+            "rank": range(1, len(self.eigenvalues) + 1),
+            "eigenvalue": self.eigenvalues[outermost],
+            "residual": [f"{norm:.1e}" for norm in self.residual_norms[outermost]],
+            "status": [str(status) for status in self.statuses[outermost]],
+        }
 
     def __str__(self) -> str:
         verified = "set verified" if self.set_verified else "set NOT verified"

@@ -1,10 +1,12 @@
 """Numbers from random probes."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.results.display import Displayed, number
 from krylovh.results.status import Status
 
 Array = NDArray[np.float64]
@@ -13,7 +15,7 @@ __all__ = ["DiagonalEstimate", "Estimate"]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Displayed):
     """A number from random probes, with its standard error and a 95 % interval.
 
     One probe says nothing about its own error: the standard error is then NaN and the interval the whole line.  Where
@@ -35,6 +37,15 @@ class Estimate:
     method: str
     quadrature_error: float = 0.0
 
+    def table(self) -> dict[str, Any]:
+        """Return the value with its errors and its cost."""
+        low, high = (number(end) for end in self.interval)
+        return {
+            "value": [self.value], "standard error": [f"{self.standard_error:.2g}"],
+            "95 % interval": [f"{low} to {high}"],
+            "products": [self.num_products], "method": [self.method], "seed": [self.seed], "status": [str(self.status)],
+        }  # fmt: skip
+
     def __str__(self) -> str:
         low, high = self.interval
         cost = f"{self.method}, {self.num_products} products, seed {self.seed}"
@@ -44,7 +55,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class DiagonalEstimate:
+class DiagonalEstimate(Displayed):
     """The diagonal of an operator from random probes, with standard errors and 95 % intervals.
 
     Examples

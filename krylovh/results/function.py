@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.results.display import Displayed
 from krylovh.results.status import Status
 
 Array = NDArray[np.float64]
@@ -13,7 +14,7 @@ __all__ = ["InverseDiagonal", "MatrixFunctionResult"]
 
 
 @dataclass(frozen=True)
-class MatrixFunctionResult:
+class MatrixFunctionResult(Displayed):
     """An approximation of ``f(A) b``, with an estimate of its error.
 
     Examples
@@ -37,7 +38,7 @@ class MatrixFunctionResult:
 
 
 @dataclass(frozen=True)
-class InverseDiagonal:
+class InverseDiagonal(Displayed):
     """Entries of the diagonal of an inverse, exact or estimated.
 
     Examples

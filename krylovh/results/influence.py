@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.results.display import Displayed
 from krylovh.results.status import Status
 
 Array = NDArray[np.float64]
@@ -13,7 +14,7 @@ __all__ = ["InfluenceResult", "LeaveOneOutResult", "RetrainResult"]
 
 
 @dataclass(frozen=True)
-class InfluenceResult:
+class InfluenceResult(Displayed):
     """First-order changes when single samples are removed; positive means that the quantity grows.
 
     ``remaining_step`` tells how far theta is from a stationary point: the root mean square of the change that the
@@ -58,7 +59,7 @@ class InfluenceResult:
 
 
 @dataclass(frozen=True)
-class LeaveOneOutResult:
+class LeaveOneOutResult(Displayed):
     """Nets really retrained without single samples, beside what influence predicted.
 
     Examples
@@ -108,7 +109,7 @@ class LeaveOneOutResult:
 
 
 @dataclass(frozen=True)
-class RetrainResult:
+class RetrainResult(Displayed):
     """A net retrained on changed data, with a certificate.
 
     ``distance_bound`` bounds the distance of theta to the retrained optimum under ``assumption``; it is NaN where

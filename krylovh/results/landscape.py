@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.results.display import Displayed
 from krylovh.results.status import Status
 
 Array = NDArray[np.float64]
@@ -13,7 +14,7 @@ __all__ = ["LossCurves", "SpectrumTrack"]
 
 
 @dataclass(frozen=True)
-class LossCurves:
+class LossCurves(Displayed):
     """The objective along lines through theta, with the quadratic that value, gradient and Hessian predict.
 
     Examples
@@ -49,7 +50,7 @@ class LossCurves:
 
 
 @dataclass(frozen=True)
-class SpectrumTrack:
+class SpectrumTrack(Displayed):
     """Eigenvalues at several parameters, one after the other, and how their eigenspaces turn.
 
     Examples

@@ -1,10 +1,12 @@
 """What the Laplace approximation says: the posterior in numbers, predictions, and which model the data prefer."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.results.display import Displayed
 from krylovh.results.status import Status
 
 Array = NDArray[np.float64]
@@ -13,7 +15,7 @@ __all__ = ["HyperparameterHistory", "LaplaceResult", "ModelComparison", "Predict
 
 
 @dataclass(frozen=True)
-class LaplaceResult:
+class LaplaceResult(Displayed):
     """A Gaussian posterior around a mode, with the pieces of its log evidence.
 
     ``log_evidence = log_likelihood + log_prior + (k/2) log 2 pi - log_determinant / 2`` for k parameters.
@@ -51,7 +53,7 @@ class LaplaceResult:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Displayed):
     """Predictive mean and variance of the targets, and what the posterior says of the net's outputs.
 
     The rows that were not reached before an interruption are NaN.
@@ -78,7 +80,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class HyperparameterHistory:
+class HyperparameterHistory(Displayed):
     """How prior and noise precision were re-estimated; row 0 is the start.
 
     Examples
@@ -104,7 +106,7 @@ class HyperparameterHistory:
 
 
 @dataclass(frozen=True)
-class ModelComparison:
+class ModelComparison(Displayed):
     r"""Log evidences of several models of the same data, and their probabilities under equal prior odds.
 
     Examples
@@ -143,6 +145,14 @@ class ModelComparison:
         if not self.labels:
             raise ValueError(f"no model was compared (status {self.status})")
         return self.names[int(self.log_evidences.argmax())]
+
+    def table(self) -> dict[str, Any]:
+        """Return the models with evidence, error and probability."""
+        return {
+            "model": self.names, "log evidence": self.log_evidences, "standard error": self.standard_errors,
+            "probability": self.probabilities, "effective parameters": self.effective_parameters,
+            "parameters": self.num_parameters, "gradient norm": self.gradient_norms,
+        }  # fmt: skip
 
     def __str__(self) -> str:
         width = max(map(len, ("model", *self.names)))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.results.display import Displayed
 from krylovh.results.status import Status
 
 Array = NDArray[np.float64]
@@ -13,7 +14,7 @@ __all__ = ["PruningResult"]
 
 
 @dataclass(frozen=True)
-class PruningResult:
+class PruningResult(Displayed):
     """Removals in their order, with the loss change that was predicted and the one that came.
 
     A step removes a batch of parameters; with batches of one there are as many steps as removals.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.results.display import Displayed
 from krylovh.results.status import Status
 
 Array = NDArray[np.float64]
@@ -13,7 +14,7 @@ __all__ = ["BlockSolveResult", "SolveResult"]
 
 
 @dataclass(frozen=True)
-class SolveResult:
+class SolveResult(Displayed):
     """An approximate solution of ``A x = b``, with its residual recomputed from a product after the iteration.
 
     Where ``negative_curvature`` is a direction d, of length one, ``d'Ad <= 0`` and ``d'(b - Ax) >= 0``: the quadratic
@@ -43,7 +44,7 @@ class SolveResult:
 
 
 @dataclass(frozen=True)
-class BlockSolveResult:
+class BlockSolveResult(Displayed):
     """Approximate solutions of several systems out of one Krylov space; ``result[i]`` is the i-th alone.
 
     The systems differ in their right-hand sides, or in the ``shifts`` that are added to the operator.

@@ -1,11 +1,13 @@
 """Minima of training objectives, with the way that led there."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
+from krylovh.results.display import Displayed
 from krylovh.results.status import Status
 
 Array = NDArray[np.float64]
@@ -14,7 +16,7 @@ __all__ = ["TrainingHistory", "TrainingResult"]
 
 
 @dataclass(frozen=True)
-class TrainingHistory:
+class TrainingHistory(Displayed):
     """What was known at the start and after each of the ``nit`` iterations; counts and seconds are those so far."""
 
     value: Array  # (nit + 1,)
@@ -42,7 +44,7 @@ class TrainingHistory:
 
 
 @dataclass(eq=False, repr=False)
-class TrainingResult(OptimizeResult):  # type: ignore[misc]
+class TrainingResult(Displayed, OptimizeResult):  # type: ignore[misc]
     """What :func:`krylovh.minimize` returns: an ``OptimizeResult`` of SciPy whose entries are these fields.
 
     Entries can be read as attributes or by key.  ``history`` gathers the arrays that follow the iterations.
@@ -100,6 +102,16 @@ class TrainingResult(OptimizeResult):  # type: ignore[misc]
             seconds=self.seconds_history,
             inner_status=self.inner_status_history or (),
         )
+
+    def table(self) -> dict[str, Any]:
+        """Return value and gradient iteration by iteration, with what they cost."""
+        return {
+            "iteration": range(len(self.value_history)),
+            "value": self.value_history,
+            "gradient norm": [f"{norm:.3e}" for norm in self.gradient_norm_history],
+            "products": self.num_products_history,
+            "gradients": self.num_gradients_history,
+        }
 
     def __str__(self) -> str:
         reached = f"{self.method}: {self.status}, value {self.fun:.6g}, gradient norm {self.gradient_norm:.1e}"

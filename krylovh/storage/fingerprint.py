@@ -104,9 +104,7 @@ _DESCRIPTIVE = {"operator", "shape", "dtype", "loss", "reduction", "architecture
 def _objective_fields(objective: Objective) -> dict[str, Any]:
     net = objective.net
     if objective.num_own_samples != objective.num_samples:
-        raise ValueError(
-            "checkpoint must be None where samples are spread over ranks, whose files would be many"
-        )
+        raise ValueError("checkpoint must be None where samples are spread over ranks, whose files would be many")
     return {
         "architecture": repr((net.widths, net.activations, net.sources, net.bias)),
         "weights": array_digest(net.theta),

@@ -1,23 +1,17 @@
-"""Pictures of spectra.  Every function draws into an Axes and returns it; one makes a whole figure.
+"""Spectral densities: smoothed, and as the share of eigenvalues below each point."""
 
-Colours are those of Okabe and Ito, which remain distinct for colour-blind readers; estimates are lines, exact values
-are black, errors are bands and bars.
-"""
-
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from krylovh.results import EigenResult, Scale, SpectralDensity, Status, signed_log
+from krylovh.plotting.style import BLUE, VERMILION, finished, new_axes
+from krylovh.results import Scale, SpectralDensity, Status, signed_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-BLUE, VERMILION = "#0072B2", "#D55E00"
-
-__all__ = ["plot_cumulative", "plot_density", "plot_eigenvalues", "plot_spectrum"]
+__all__ = ["plot_cumulative", "plot_density"]
 
 
 def plot_density(
@@ -56,7 +50,7 @@ def plot_density(
     >>> ax.get_ylabel()
     'density'
     """
-    ax = _axes(ax)
+    ax = new_axes(ax)
     grid = density.grid(1200, scale=scale)
     x = _coordinate(grid, scale, density)
     mean = density.density(grid, scale=scale, outliers=False)
@@ -86,8 +80,7 @@ def plot_density(
     ax.set_ylim(bottom=floor)
     ax.set_ylabel("density")
     _eigenvalue_axis(ax, scale, density)
-    ax.legend(frameon=False, fontsize="small", loc="upper left")
-    return ax
+    return finished(ax, "upper left")
 
 
 def plot_cumulative(
@@ -109,7 +102,7 @@ def plot_cumulative(
     >>> ax.get_ylabel()
     'share of eigenvalues below'
     """
-    ax = _axes(ax)
+    ax = new_axes(ax)
     grid = density.grid(1200, scale=scale)
     x = _coordinate(grid, scale, density)
     lower, upper = density.band(grid)
@@ -121,88 +114,7 @@ def plot_cumulative(
         ax.plot(x, share, color="black", lw=1.0, ls="--", label="exact spectrum")
     ax.set_ylabel("share of eigenvalues below")
     _eigenvalue_axis(ax, scale, density)
-    ax.legend(frameon=False, fontsize="small", loc="upper left")
-    return ax
-
-
-def plot_eigenvalues(result: EigenResult, ax: "Axes | None" = None, *, exact: ArrayLike | None = None) -> "Axes":
-    """Draw eigenvalues in descending order with their residuals as error bars.
-
-    Parameters
-    ----------
-    result : EigenResult
-    ax : matplotlib Axes, optional
-    exact : array_like, optional
-        All eigenvalues; those nearest to the computed ones are drawn as rings.
-
-    Examples
-    --------
-    >>> import matplotlib; matplotlib.use("Agg")
-    >>> from krylovh import eigsh
-    >>> plot_eigenvalues(eigsh(np.diag(np.arange(100.0)), k=3, rng=0)).get_xlabel()
-    'rank'
-    """
-    ax = _axes(ax)
-    order = np.argsort(result.eigenvalues)[::-1]
-    rank = np.arange(1, len(order) + 1)
-    values, errors = result.eigenvalues[order], result.residual_norms[order]
-    if exact is not None:
-        truth = np.sort(np.asarray(exact, dtype=np.float64))
-        nearest = truth[[int(np.abs(truth - value).argmin()) for value in values]]
-        ax.plot(rank, nearest, "o", mfc="none", mec="black", ms=9, label="exact")
-    ax.errorbar(rank, values, yerr=errors, fmt="o", color=VERMILION, ms=4, capsize=3, label="Lanczos ± residual")
-    ax.set_xlabel("rank")
-    ax.set_ylabel("eigenvalue")
-    ax.set_xticks(rank)
-    ax.margins(y=0.12)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize="small")
-    return ax
-
-
-def plot_spectrum(
-    density: SpectralDensity,
-    largest: EigenResult | None = None,
-    smallest: EigenResult | None = None,
-    *,
-    exact: ArrayLike | None = None,
-    title: str = "",
-) -> "Figure":
-    """Return a figure of a spectrum: the density over both lower panels, cumulative share and eigenvalues.
-
-    Examples
-    --------
-    >>> import matplotlib; matplotlib.use("Agg")
-    >>> from krylovh import eigsh, spectral_density
-    >>> A = np.diag(np.arange(100.0))
-    >>> figure = plot_spectrum(spectral_density(A, num_steps=20, rng=0), eigsh(A, k=3, rng=0))
-    >>> len(figure.axes)
-    3
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.6, 7.2), layout="constrained")
-    panels: Any = figure.subplot_mosaic([["density", "density"], ["cumulative", "eigenvalues"]], height_ratios=[1.2, 1])
-    found = [result.eigenvalues for result in (smallest, largest) if result is not None]
-    outliers = np.concatenate(found) if found else None
-    plot_density(density, panels["density"], exact=exact, outliers=outliers)
-    plot_cumulative(density, panels["cumulative"], exact=exact)
-    if largest is not None:
-        plot_eigenvalues(largest, panels["eigenvalues"], exact=exact)
-        panels["eigenvalues"].set_title("largest eigenvalues", fontsize="medium")
-    else:
-        panels["eigenvalues"].remove()
-    panels["density"].set_title(title or "spectral density", fontsize="large")
-    panels["cumulative"].set_title("cumulative spectrum", fontsize="medium")
-    return figure
-
-
-def _axes(ax: "Axes | None") -> "Axes":
-    if ax is not None:
-        return ax
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(7.2, 4.2), layout="constrained").subplots()
+    return finished(ax, "upper left")
 
 
 def _coordinate(x: NDArray[np.float64], scale: Scale, density: SpectralDensity) -> NDArray[np.float64]:
@@ -227,7 +139,6 @@ def _peak_of_one_eigenvalue(density: SpectralDensity, scale: Scale) -> float:
 
 def _eigenvalue_axis(ax: "Axes", scale: Scale, density: SpectralDensity) -> None:
     ax.set_xlabel("eigenvalue")
-    ax.spines[["top", "right"]].set_visible(False)
     if scale == "linear":
         return
     low, high = density.support

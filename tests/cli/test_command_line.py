@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from krylovh import HessianOperator, Network, Objective, ResultStore, Status
-from krylovh.cli import main
+from krylovh.cli import main, memory
+from krylovh.cli.failures import Failure
+from krylovh.cli.spectra import _require_full_matrix
 
 
 @pytest.fixture
@@ -151,10 +153,14 @@ def test_bad_nets_get_one_line_and_exit_code_4(files, capsys):
         (["--tol", "0"], 2, "--tol"),
         (["--tol", "inf"], 2, "--tol"),
         (["--rng", "-3"], 2, "--rng"),
-        (["--dtype", "float16"], 2, "float64, float32"),
-        (["--loss", "hinge"], 4, "unknown loss 'hinge'"),
-        (["--l2", "-1"], 4, "l2 must be at least 0, got -1.0"),
-        (["--reduction", "median"], 4, "reduction must be 'mean' or 'sum', got 'median'"),
+        (["--dtype", "float16"], 2, "--dtype': 'float16' is not one of 'float64', 'float32'"),
+        (["--loss", "hinge"], 2, "--loss': 'hinge' is not one of 'squared_error'"),
+        (["--l2", "-1"], 2, "--l2': must be at least 0 and finite, got -1.0"),
+        (["--l2", "nan"], 2, "--l2': must be at least 0 and finite, got nan"),
+        (["--num-probes", "0"], 2, "--num-probes"),
+        (["--tol", "1e-400"], 2, "--tol': must be between 0 and 1, got 0.0"),
+        (["--delta", "1"], 2, "--delta must go with --loss huber"),
+        (["--reduction", "median"], 2, "--reduction': 'median' is not one of 'mean', 'sum'"),
         (["--no-such-option"], 2, "--no-such-option"),
     ],
 )
@@ -185,16 +191,23 @@ def test_a_damaged_result_file_is_refused(files, capsys):
 
 def test_a_full_matrix_that_does_not_fit_is_refused_before_it_is_allocated(files, capsys, monkeypatch):
     folder, *_ = files
-    monkeypatch.setattr(os, "sysconf", lambda name: 1)
-    assert spectrum(folder, "--exact") == 4
-    assert "--exact needs" in capsys.readouterr().err
+    monkeypatch.setattr(memory, "available_memory", lambda: 40_000)
+    assert spectrum(folder) == 6
+    assert "a net of 43 parameters on these data needs 0.0 GB of memory" in capsys.readouterr().err
+    monkeypatch.setattr(memory, "available_memory", lambda: 10**9)
+    assert spectrum(folder) == 0
+    monkeypatch.setattr(memory, "available_memory", lambda: 3 * 8 * 43**2 - 1)
+    with pytest.raises(Failure, match="--exact with 43 parameters needs") as refused:
+        _require_full_matrix(43, "--exact")
+    assert refused.value.code == 6
 
 
 def test_debug_shows_the_traceback(files):
     folder, *_ = files
     result = process("spectrum", "no.npz", "no.npz", "--loss", "huber", "--debug", cwd=folder)
-    assert result.returncode == 1
+    assert result.returncode == 4
     assert "Traceback" in result.stderr
+    assert result.stderr.endswith("krylovh: no.npz: No such file or directory\n")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["spectrum", "--help"], ["--version"]])
@@ -209,28 +222,33 @@ def test_help_loads_neither_numba_nor_scipy(arguments):
     assert "krylovh" in result.stdout
 
 
-def test_an_interrupt_keeps_what_was_found_and_exits_with_130(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_keeps_what_was_found_and_has_its_exit_code(tmp_path, number, code, word):
     rng = np.random.default_rng(0)
     net = Network((50, 60, 10), "tanh")
     net.with_theta(net.random_theta(1)).save(tmp_path / "net.npz")
     np.savez(tmp_path / "data.npz", X=rng.standard_normal((2000, 50)), y=rng.integers(0, 10, 2000))
     announced = (
-        "import krylovh.cli.run as run\nfrom krylovh.cli import main\ntrace = run.trace\n"
-        "run.trace = lambda *args, **options: (print('the trace begins', flush=True), trace(*args, **options))[1]\n"
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored in the background\n"
+        "import krylovh.stochastic as stochastic\nfrom krylovh.cli import main\ntrace = stochastic.trace\n"
+        "stochastic.trace = lambda *args, **options: "
+        "(print('the trace begins', flush=True), trace(*args, **options))[1]\n"
         "main()"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", announced, "spectrum", "net.npz", "data.npz", "--loss", "softmax_cross_entropy",
-         "--num-trace-products", "100000000"],
+         "--num-trace-products", "100000000", "--num-largest", "2", "--num-smallest", "0"],
         cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | {"NO_COLOR": "1"},
     )  # fmt: skip
     assert child.stdout.readline() == "the trace begins\n"
     time.sleep(1)  # by then it is in the middle of it
     asked = time.monotonic()
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     _, error = child.communicate(timeout=30)
-    assert child.returncode == 130
-    assert "interrupted" in error
+    assert child.returncode == code
+    assert error == f"krylovh: {word}; what was found is stored\n"
     assert time.monotonic() - asked < 10
     store = ResultStore(tmp_path / "run.h5", "r")
     assert store.load("largest").status == Status.CONVERGED
