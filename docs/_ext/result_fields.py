@@ -31,7 +31,7 @@ def add_fields(app: Any, what: str, name: str, obj: Any, options: Any, lines: li
         return
     section = ["Attributes", "----------"]
     for field, kind, comment in fields_of(obj):
-        section += [f"{field} : {kind}", *([f"    {comment.replace('|', chr(92) + '|')}"] if comment else [])]
+        section += [f"{field} : ``{kind}``", *([f"    {comment.replace('|', chr(92) + '|')}"] if comment else [])]
     headings = ("References", "Examples", "Notes", "See Also")
     at = next((i for i, line in enumerate(lines) if line.strip() in headings), len(lines))
     lines[at:at] = ["", *section, ""]
