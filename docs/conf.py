@@ -55,7 +55,7 @@ nb_execution_cache_path = str(Path(__file__).parents[1] / "build" / "docs" / "no
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
-doctest_global_setup = "import numpy as np"
+doctest_global_setup = "import krylovh; import numpy as np"  # ``krylovh`` for conditions of examples
 doctest_test_doctest_blocks = ""  # those in docstrings are run by the tests
 
 html_theme = "pydata_sphinx_theme"
