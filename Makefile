@@ -8,7 +8,7 @@ INTEROP := .venv-interop
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-full test-report test-interop test-mpi test-slepc lint types bench wheel clean
+.PHONY: help demo test test-full test-report test-interop test-mpi test-slepc lint types bench wheel lowest sdist docs clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -41,6 +41,14 @@ $(INTEROP)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(INTEROP)
 	$(INTEROP)/bin/python -m pip install --quiet --editable '.[test]' torch==2.13.0 keras skl2onnx onnxscript safetensors
 	$(INTEROP)/bin/python -m pip install --quiet --no-deps neuralfoil  # for its eight nets alone
+	@touch $@
+
+# Pages: threads that wait sleep, as in the tests
+DOCS := OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 .venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -d build/docs/trees
+
+.venv-docs/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
 demo: $(VENV)/.demo  ## The Hessian spectrum of a trained net, next to the exact one: a table, demo.h5 and demo.png
@@ -118,6 +126,10 @@ wheel: $(VENV)/.base  ## Build the wheel, install it into a clean environment an
 	.venv-wheel/bin/python -m pip install --quiet "$$(ls dist/*.whl)[test]"
 	rm -rf dist/outside && mkdir dist/outside && cp -r tests pyproject.toml dist/outside
 	cd dist/outside && OPENBLAS_NUM_THREADS=1 ../../.venv-wheel/bin/python -m pytest tests/operators tests/cli/test_command_line.py -m 'not full' -p no:cacheprovider
+
+docs: .venv-docs/.ready  ## These pages, with all their examples and notebooks run, into build/docs/html; warnings are errors
+	$(DOCS) -b doctest docs build/docs/doctest
+	$(DOCS) -b html docs build/docs/html
 
 clean:  ## Remove environments and outputs
 	rm -rf $(VENV) $(PEERS) $(INTEROP) $(MPI) $(SLEPC) .venv-wheel .venv-report build dist demo.h5 demo.png bench.h5

@@ -74,8 +74,8 @@ class Objective:
         (N, C), or (N,) where the net has one output: in [0, 1] for ``"binary_cross_entropy"``, counts of at least 0
         for ``"poisson"``.
     loss : str
-        ``"squared_error"`` 1/2 |z - y|^2, ``"softmax_cross_entropy"`` and ``"binary_cross_entropy"`` on logits
-        (several outputs are added), ``"poisson"`` exp(z) - y z on log rates, ``"huber"`` with ``delta``.
+        ``"squared_error"``, 1/2 (z - y)'(z - y); ``"softmax_cross_entropy"`` and ``"binary_cross_entropy"`` on logits
+        (several outputs are added); ``"poisson"``, exp(z) - y z on log rates, ``"huber"`` with ``delta``.
     reduction : "mean" or "sum"
     l2 : float or array_like, shape (num_parameters,)
         Adds l2/2 theta^2; a scalar covers every parameter, ``l2 * net.weight_mask()`` spares the biases.
