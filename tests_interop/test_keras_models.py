@@ -16,9 +16,11 @@ RNG = np.random.default_rng(4)
 
 @pytest.fixture(autouse=True)
 def _float64():
+    keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     keras.utils.set_random_seed(5)
     yield
+    keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
 
 
