@@ -46,7 +46,7 @@ def hessian_of(model, forward, loss, keras_loss, X, y):
 
     flat = torch.cat([w.reshape(-1) for w in weights])
     outputs = model.predict(X.reshape(len(X), *model.input_shape[1:]), verbose=0)
-    theirs = float(keras_loss(y, outputs)) + sum(float(penalty) for penalty in model.losses)
+    theirs = float(keras_loss(y, outputs)) + sum(float(keras.ops.convert_to_numpy(penalty)) for penalty in model.losses)
     assert float(value(flat)) == pytest.approx(theirs, rel=1e-5)
     return hessian(value, flat).numpy()
 
