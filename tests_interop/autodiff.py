@@ -1,9 +1,9 @@
-"""The Hessian of a torch module's own loss, by torch.func alone: what imported nets are compared with."""
+"""The Hessian of a torch module's own loss, by torch alone: what imported nets are compared with."""
 
 import numpy as np
 import torch
 from torch.autograd.functional import hvp
-from torch.func import functional_call, hessian
+from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
@@ -20,10 +20,12 @@ def _of_flat(module, loss, X, y):
     return value, torch.cat([parameter.reshape(-1) for parameter in named.values()])
 
 
-def autodiff_hessian(module, loss, X, y):
+def autodiff_hessian(module, loss, X, y, *, row_by_row=False):
     value, flat = _of_flat(module, loss, torch.as_tensor(X), torch.as_tensor(y))
     with sdpa_kernel(SDPBackend.MATH):  # the only form of attention that torch differentiates twice
-        return hessian(value)(flat).detach().numpy()
+        if row_by_row:  # backward twice, without vmap, through which attention gets an asymmetric matrix
+            return torch.autograd.functional.hessian(value, flat).numpy()
+        return torch.func.hessian(value)(flat).detach().numpy()
 
 
 def autodiff_product(module, loss, X, y, v):

@@ -86,7 +86,10 @@ def objective_of(loss, alpha, samples):
 CASES = {
     "multiclass": (MLPClassifier((7, 4), activation="tanh"), LABELS),
     "binary": (MLPClassifier((7,), activation="logistic"), (LABELS > 0) * 1),
-    "multilabel": (MLPClassifier((7,), activation="tanh"), np.stack([LABELS > 0, LABELS == 1, X[:, 0] > 0], axis=1) * 1),
+    "multilabel": (
+        MLPClassifier((7,), activation="tanh"),
+        np.stack([LABELS > 0, LABELS == 1, X[:, 0] > 0], axis=1) * 1,
+    ),
     "regression": (MLPRegressor(hidden_layer_sizes=(7, 4), activation="tanh"), RNG.standard_normal(12)),
 }
 

@@ -31,6 +31,7 @@ Array = NDArray[Any]
 
 __all__ = ["read_hdf5", "read_keras"]
 
+_VARIABLE = re.compile(r"(?:_layer_checkpoint_dependencies|layers)/([^/]+)/vars/([0-9]{1,4})")
 _MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 
 
@@ -70,7 +71,7 @@ def read_hdf5(raw: BinaryIO, path: Path, activations: str | Sequence[str] | None
     if "layer_names" in attributes:
         return _weights(_legacy(datasets, order, ""), path, activations, outputs)
     variables = _variables(datasets)
-    if variables and "theta" not in datasets:
+    if variables:
         ordered = dict(sorted(variables.items(), key=lambda item: _number_of(item[0])))
         return _weights(ordered, path, activations, outputs)
     no_outputs(path, outputs)
@@ -79,13 +80,14 @@ def read_hdf5(raw: BinaryIO, path: Path, activations: str | Sequence[str] | None
 
 
 def _datasets(raw: BinaryIO, path: Path) -> tuple[dict[str, Array], dict[str, Any], dict[str, list[str]]]:
-    """Return all arrays of numbers, the attributes of the root, and the weights of each group in their order."""
+    """Return the arrays of weights, the attributes of the root, and the names of each layer's weights in order."""
     read_in_child(raw, path)
     with open_hdf5(raw, path) as (file, size):
         attributes: dict[str, Any] = dict(attributes_of(file))
         arrays = {}
         for name, dataset in survey(file, size).items():
-            if dataset.dtype.kind in "fiu":
+            is_weight = _VARIABLE.fullmatch(name) or name.startswith("model_weights/") or "layer_names" in attributes
+            if is_weight and dataset.dtype.kind in "fiu":
                 arrays[name] = np.asarray(dataset[()])
         group = child_of(file, "model_weights") if "model_weights" in file else file
         order: dict[str, list[str]] = {}
@@ -100,7 +102,7 @@ def _variables(datasets: dict[str, Array]) -> dict[str, list[Array]]:
     """Return the weights of each layer in the layout of Keras 3: ``layers/<name>/vars/<number>``."""
     found: dict[str, dict[int, Array]] = {}
     for name, array in datasets.items():
-        match = re.fullmatch(r"(?:_layer_checkpoint_dependencies|layers)/([^/]+)/vars/([0-9]{1,4})", name)
+        match = _VARIABLE.fullmatch(name)
         if match:
             found.setdefault(match[1], {})[int(match[2])] = array
     return {label: [group[i] for i in sorted(group)] for label, group in found.items()}
