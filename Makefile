@@ -5,7 +5,7 @@ PEERS := .venv-peers
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-full lint types bench wheel clean
+.PHONY: help demo test test-full test-faults mutants coverage lint types bench wheel clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -41,10 +41,20 @@ demo: $(VENV)/.demo  ## The Hessian spectrum of a trained net, next to the exact
 TEST := OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: $(VENV)/.test  ## All tests and the examples of all docstrings, warnings as errors
-	$(TEST) --doctest-modules krylovh tests -m 'not full'
+	$(TEST) --doctest-modules krylovh tests -m 'not full and not faults'
 
 test-full: $(VENV)/.test  ## The long versions of the tests as well
-	$(TEST) --doctest-modules krylovh tests
+	$(TEST) --doctest-modules krylovh tests -m 'not faults'
+
+test-faults: $(VENV)/.test  ## Kills, failing and full disks, power cuts, damaged and hostile files, faulty products, signals
+	$(TEST) tests -m faults
+
+mutants: $(VENV)/.test  ## Test the tests: with each of the one-line faults of tests/mutants/pack.toml one has to fail
+	$(BIN)/python tests/mutants/run.py
+
+coverage: $(VENV)/.dev  ## What share of the lines and branches of storage its tests and the injected faults reach
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m coverage run --branch --source=krylovh.storage -m pytest tests/storage tests/faults -m 'not full'
+	$(BIN)/python -m coverage report --show-missing --fail-under=95
 
 lint: $(VENV)/.dev  ## Style and formatting
 	$(BIN)/ruff check .
