@@ -141,7 +141,7 @@ def test_a_save_survives_the_failure_of_each_of_its_calls(tmp_path, monkeypatch,
         assert action.state() == action.new, where
         assert os.listdir(tmp_path) == [action.path], where
     assert outcomes["error"] > 40
-    assert outcomes["success"] > 4
+    assert outcomes["success"] >= 4
 
 
 def test_reading_survives_failures_of_each_call(tmp_path, monkeypatch):
