@@ -67,7 +67,7 @@ def test_an_exception_in_one_thread_harms_no_other():
 
     def work(number):
         if number % 3 == 0:
-            with pytest.raises(ValueError, match="dimension mismatch|shape"):
+            with pytest.raises(ValueError, match=r"dimension mismatch|shape"):
                 H @ np.ones(H.shape[0] + 1)
             return True
         return np.array_equal(H @ v, expected)

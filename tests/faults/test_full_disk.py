@@ -59,7 +59,8 @@ def small_disk(tmp_path):
 def test_a_real_disk_that_is_full(small_disk):
     rng = random.Random(0)
     for seed in range(TRIALS):
-        ResultStore(small_disk / "run.h5").save("0", np.zeros(RECORD // 8))
+        filled = {f"{i}": np.full(RECORD // 8, i) for i in range(rng.randint(8, 14))}
+        ResultStore(small_disk / "run.h5").save_all(filled)
         error = one_save_on_a_full_disk(small_disk, seed)
         assert error.strerror == "No space left on device"
         store = ResultStore(small_disk / "run.h5")
