@@ -21,6 +21,7 @@ Anyone can compute a seal, so a good one says that a file is undamaged, not that
 process has not written itself is therefore first read by a child process; of sealed ones, each content once.
 """
 
+import errno
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -188,8 +189,9 @@ def open_hdf5(raw: BinaryIO, path: Path) -> Iterator[tuple[Any, int]]:
     except (CorruptFileError, UntrustedFileError, UnsupportedFormatError) as error:
         raise type(error)(f"{path}: {error}") from None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
-        # h5py reports damage by any of these; an errno means that the disk itself failed
-        if isinstance(error, OSError) and error.errno is not None:
+        # h5py reports damage by any of these; an errno means that the disk itself failed, unless it is the one for
+        # places that no file has, to which a damaged address leads
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise CorruptFileError(f"{path}: damaged or truncated HDF5 file ({error})") from error
 

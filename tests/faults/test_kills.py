@@ -60,7 +60,7 @@ def test_no_kill_loses_what_was_acknowledged(tmp_path, kind, round_):
             # after some saves, and then in the middle of one, however fast the machine is
             wanted, begin = rng.randint(0 if trial else 1, 3), time.monotonic()
             reported = [int(pipe.readline()) for _ in range(wanted)]
-            pace = (time.monotonic() - begin) / max(1, wanted) or 0.03
+            pace = (time.monotonic() - begin) / wanted if wanted else 0.03
             time.sleep(rng.uniform(0.0, 2 * pace))
             os.kill(child, signal.SIGKILL)
         assert os.waitpid(child, 0)[1] == signal.SIGKILL, where
