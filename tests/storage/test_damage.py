@@ -232,7 +232,8 @@ def test_what_this_process_has_not_written_is_read_on_trial_once(image, tmp_path
     assert asked == []
     monkeypatch.setattr(module, "_known", {})
     reload(tmp_path / "sealed.h5", image)
-    reload(tmp_path / "bare.h5", image[:-SEAL])
+    reload(tmp_path / "the same bytes without it.h5", image[:-SEAL])
+    reload(tmp_path / "bare.h5", image[:-1])
     assert asked == ["sealed.h5", "bare.h5"]
 
 
