@@ -8,7 +8,7 @@ INTEROP := .venv-interop
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-full test-report test-interop test-mpi test-slepc lint types bench wheel lowest sdist docs clean
+.PHONY: help demo test test-full test-faults test-report test-interop test-mpi test-slepc mutants coverage lint types bench wheel lowest sdist docs clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -59,10 +59,20 @@ demo: $(VENV)/.demo  ## The Hessian spectrum of a trained net, next to the exact
 TEST := OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: $(VENV)/.test  ## All tests and the examples of all docstrings, warnings as errors
-	$(TEST) --doctest-modules krylovh tests -m 'not full and not browser'
+	$(TEST) --doctest-modules krylovh tests -m 'not full and not browser and not faults'
 
 test-full: $(VENV)/.test  ## The long versions of the tests as well
-	$(TEST) --doctest-modules krylovh tests -m 'not browser'
+	$(TEST) --doctest-modules krylovh tests -m 'not browser and not faults'
+
+test-faults: $(VENV)/.test  ## Kills, failing and full disks, power cuts, damaged and hostile files, faulty products, signals
+	$(TEST) tests -m faults
+
+mutants: $(VENV)/.test  ## Test the tests: with each of the one-line faults of tests/mutants/pack.toml one has to fail
+	$(BIN)/python tests/mutants/run.py
+
+coverage: $(VENV)/.dev  ## What share of the lines and branches of storage its tests and the injected faults reach
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m coverage run --branch --source=krylovh.storage -m pytest tests/storage tests/faults -m 'not full'
+	$(BIN)/python -m coverage report --show-missing --fail-under=95
 
 # The report page in a browser, which is the system's: apt-get install chromium
 CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))
@@ -100,6 +110,7 @@ test-slepc: $(SLEPC)/.ready  ## SLEPc's eigensolver on our operator against eigs
 		PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(SLEPC)/bin/mpiexec -n $$ranks $(SLEPC)/bin/python \
 		tests/mpi/slepc_program.py || exit 1; \
 	done
+
 test-interop: $(INTEROP)/.ready  ## Models of PyTorch, Keras, skl2onnx and NeuralFoil against derivatives of those libraries
 	KERAS_BACKEND=torch OPENBLAS_NUM_THREADS=1 $(INTEROP)/bin/python -m pytest --doctest-modules krylovh/interop tests_interop
 

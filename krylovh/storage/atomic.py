@@ -41,9 +41,9 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe without writer must not block
     try:
         _require_regular(os.fstat(descriptor), path)
-    except OSError:
+    except OSError as error:
         os.close(descriptor)
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
     with os.fdopen(descriptor, "rb") as file:
         yield file
 

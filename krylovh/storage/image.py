@@ -18,9 +18,10 @@ ignores what follows its end.  A program that edits the file removes it, and tha
 *digest* of its names, dtypes, shapes, attributes and values, and is compared with it whenever it is read.
 
 Anyone can compute a seal, so a good one says that a file is undamaged, not that it is harmless.  A file that this
-process has not written itself is therefore first read by a child process; of sealed ones, each content once.
+process has not written itself is therefore first read by a child process, each content once.
 """
 
+import errno
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _PIECE = 1 << 20
 _KNOWN_LIMIT = 10_000
 
-_known: dict[bytes, None] = {}  # seals of what this process has written or has read on trial, the oldest first
+_known: dict[bytes, None] = {}  # digests of what this process has written or has read on trial, the oldest first
 
 
 def sealed_image(records: Mapping[str, Record]) -> bytes:
@@ -148,11 +149,11 @@ def check_bytes(raw: BinaryIO, path: Path) -> None:
     ...     _ = raw.write(hdf5_image({"x": np.zeros(2)}, {}))
     ...     check_bytes(raw, Path("example.h5"))
     """
-    seal = _seal_of(raw, path)
-    if seal is None or seal not in _known:
+    size = raw.seek(0, 2)
+    seal = _seal_of(raw, size, path) or _sha256(raw, size)
+    if seal not in _known:
         read_in_child(raw, path)
-        if seal is not None:
-            _remember(seal)
+        _remember(seal)
 
 
 @contextmanager
@@ -188,8 +189,9 @@ def open_hdf5(raw: BinaryIO, path: Path) -> Iterator[tuple[Any, int]]:
     except (CorruptFileError, UntrustedFileError, UnsupportedFormatError) as error:
         raise type(error)(f"{path}: {error}") from None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
-        # h5py reports damage by any of these; an errno means that the disk itself failed
-        if isinstance(error, OSError) and error.errno is not None:
+        # h5py reports damage by any of these; an errno means that the disk itself failed, unless it is the one for
+        # places that no file has, to which a damaged address leads
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise CorruptFileError(f"{path}: damaged or truncated HDF5 file ({error})") from error
 
@@ -288,22 +290,26 @@ def _sealed(image: bytes) -> bytes:
     return image + _SEAL + seal
 
 
-def _seal_of(raw: BinaryIO, path: Path) -> bytes | None:
+def _seal_of(raw: BinaryIO, size: int, path: Path) -> bytes | None:
     """Compare the file with its seal; return it, or None if there is none."""
-    size = raw.seek(0, 2)
     raw.seek(max(0, size - _SEAL_SIZE))
     found = raw.read(_SEAL_SIZE)
     if not found.startswith(_SEAL):
         return None
     seal = found[len(_SEAL) :]
+    if _sha256(raw, size - _SEAL_SIZE) != seal:
+        raise CorruptFileError(f"{path}: damaged, the bytes do not match the SHA-256 seal at the end of the file")
+    return seal
+
+
+def _sha256(raw: BinaryIO, size: int) -> bytes:
+    """Return the digest of the first ``size`` bytes, in hexadecimal digits."""
     raw.seek(0)
-    digest, rest = hashlib.sha256(), size - _SEAL_SIZE
+    digest, rest = hashlib.sha256(), size
     while rest > 0 and (piece := raw.read(min(_PIECE, rest))):
         digest.update(piece)
         rest -= len(piece)
-    if digest.hexdigest().encode() != seal:
-        raise CorruptFileError(f"{path}: damaged, the bytes do not match the SHA-256 seal at the end of the file")
-    return seal
+    return digest.hexdigest().encode()
 
 
 def _remember(seal: bytes) -> None:

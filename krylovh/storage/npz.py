@@ -6,6 +6,7 @@ objects is a pickle, which runs code.  So sizes are compared before anything is 
 allocated, and objects are refused.
 """
 
+import errno
 import io
 import math
 import tokenize
@@ -68,6 +69,10 @@ def read_npz(raw: BinaryIO, path: Path, wanted: Callable[[str], bool]) -> tuple[
             return list(members), {name: _read(archive, members[name]) for name in members if wanted(name)}
     except (CorruptFileError, UntrustedFileError) as error:
         raise type(error)(f"{path}: {error}") from None
+    except OSError as error:  # of the disk, unless it is the one for places that no file has
+        if error.errno != errno.EINVAL:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise CorruptFileError(f"{path}: damaged or truncated .npz file ({error})") from error
     except _DAMAGE as error:
         raise CorruptFileError(f"{path}: damaged or truncated .npz file ({error})") from error
 

@@ -16,6 +16,7 @@ from krylovh.storage.errors import CorruptFileError
 __all__ = ["read_in_child"]
 
 _SECONDS = 60
+_CPU_SECONDS = 5  # and one more for each 16 MB
 _MEMORY = 1 << 32  # bytes of addresses, beside those that the file itself may fill
 
 # Errors are not its business: they are raised and named when the file is read in earnest.
@@ -64,9 +65,10 @@ def read_in_child(raw: BinaryIO, path: Path) -> None:
     >>> with tempfile.TemporaryFile() as raw:
     ...     read_in_child(raw, Path("empty.h5"))  # no HDF5 file, but no crash either
     """
-    memory = _MEMORY + 2 * raw.seek(0, 2)
+    size = raw.seek(0, 2)
     raw.seek(0)
-    command = [sys.executable, "-I", "-c", _READER, str(_SECONDS), str(memory)]
+    limits = str(_CPU_SECONDS + size // 2**24), str(_MEMORY + 2 * size)
+    command = [sys.executable, "-I", "-c", _READER, *limits]
     try:
         finished = subprocess.run(
             command, stdin=raw, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False

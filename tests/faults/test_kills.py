@@ -53,14 +53,19 @@ def test_no_kill_loses_what_was_acknowledged(tmp_path, kind, round_):
     for trial in range(KILLS // ROUNDS):
         where = f"seed {seed}, trial {trial}"
         # A save makes about 25 system calls and takes some milliseconds
-        die_at = rng.choice([None, None, rng.randint(1, 80)])
+        die_at = rng.choice([None, None, rng.randint(1, 80)]) if trial else None
         child, pipe = child_of(scenario, tmp_path, first, die_at)
+        reported = []
         if die_at is None:
-            time.sleep(rng.uniform(0.0, 0.04))
+            # after some saves, and then in the middle of one, however fast the machine is
+            wanted, begin = rng.randint(0 if trial else 1, 3), time.monotonic()
+            reported = [int(pipe.readline()) for _ in range(wanted)]
+            pace = (time.monotonic() - begin) / wanted if wanted else 0.03
+            time.sleep(rng.uniform(0.0, 2 * pace))
             os.kill(child, signal.SIGKILL)
         assert os.waitpid(child, 0)[1] == signal.SIGKILL, where
         with pipe:
-            reported = [int(line) for line in pipe if line.endswith("\n")]
+            reported += [int(line) for line in pipe if line.endswith("\n")]
         acknowledged |= set(reported)
         attempted.add(first + len(reported))
         first += len(reported) + 1

@@ -108,6 +108,9 @@ def test_without_the_seal_each_result_still_guards_its_own_values(image, tmp_pat
 
 
 def test_bytes_that_crash_the_hdf5_library_are_refused(image, tmp_path, monkeypatch):
+    from krylovh.storage import image as module
+
+    monkeypatch.setattr(module, "_known", {})  # as if another process had written it
     monkeypatch.setattr(trial, "_READER", "import os, signal; os.kill(os.getpid(), signal.SIGABRT)")
     with pytest.raises(CorruptFileError, match=r"bad\.h5: damaged .*HDF5 library ends by SIGABRT"):
         reload(tmp_path / "bad.h5", image[:-SEAL])
@@ -115,7 +118,8 @@ def test_bytes_that_crash_the_hdf5_library_are_refused(image, tmp_path, monkeypa
     monkeypatch.setattr(trial, "_SECONDS", 0.2)
     with pytest.raises(CorruptFileError, match=r"bad\.h5: .* without end"):
         reload(tmp_path / "bad.h5", image[:-SEAL])
-    reload(tmp_path / "whole.h5", image)  # no child reads what is sealed
+    monkeypatch.undo()
+    reload(tmp_path / "whole.h5", image)  # no child reads what this process has written
 
 
 def test_a_changed_value_names_file_and_result(image, tmp_path):
@@ -220,3 +224,52 @@ def test_a_disk_that_fails_during_reading_is_not_called_damage(image, tmp_path, 
 
 def test_the_seal_is_the_digest_of_all_bytes_before_it(image):
     assert image[-SEAL:] == b"krylovh sha-256 " + hashlib.sha256(image[:-SEAL]).hexdigest().encode()
+
+
+def test_what_this_process_has_not_written_is_read_on_trial_once(image, tmp_path, monkeypatch):
+    """Anyone can compute a seal: it says that nothing is damaged, not that the file is harmless."""
+    from krylovh.storage import image as module
+
+    asked = []
+    monkeypatch.setattr(module, "read_in_child", lambda raw, path: asked.append(path.name))
+    reload(tmp_path / "own.h5", image)
+    assert asked == []
+    monkeypatch.setattr(module, "_known", {})
+    reload(tmp_path / "sealed.h5", image)
+    reload(tmp_path / "the same bytes without it.h5", image[:-SEAL])
+    reload(tmp_path / "bare.h5", image[:-1])
+    assert asked == ["sealed.h5", "bare.h5"]
+
+
+def test_no_more_digests_are_remembered_than_are_useful(monkeypatch):
+    from krylovh.storage import image as module
+
+    monkeypatch.setattr(module, "_known", {})
+    monkeypatch.setattr(module, "_KNOWN_LIMIT", 3)
+    for number in range(10):
+        module.hdf5_image({"x": np.full(2, number)}, {})
+    assert len(module._known) == 3
+
+
+def test_addresses_that_no_file_has_are_damage_and_not_a_failing_disk(tmp_path):
+    from krylovh import load_data
+
+    np.savez(tmp_path / "data.npz", X=np.ones((3, 2)), y=np.ones(3))
+    content = bytearray((tmp_path / "data.npz").read_bytes())
+    end = content.rindex(b"PK\x05\x06")
+    content[end + 16 : end + 20] = (int.from_bytes(content[end + 16 : end + 20], "little") + 500).to_bytes(4, "little")
+    (tmp_path / "data.npz").write_bytes(content)
+    with pytest.raises(CorruptFileError, match=r"data\.npz: damaged or truncated"):
+        load_data(tmp_path / "data.npz")
+
+
+def test_a_header_that_is_no_python_is_damage(tmp_path):
+    import zipfile
+
+    from krylovh import load_data
+
+    header = b"(" * 117 + b"\n"
+    with zipfile.ZipFile(tmp_path / "data.npz", "w") as archive:
+        archive.writestr("X.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(CorruptFileError, match=r"data\.npz: damaged or truncated"):
+        load_data(tmp_path / "data.npz")
