@@ -7,12 +7,14 @@ What it returns is whole, and the same on every rank.
 import hashlib
 import platform
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from typing import Any, TypeVar
 
+import numba
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+import krylovh
 from krylovh.distributed.job import world
 from krylovh.distributed.ranks import Ranks
 from krylovh.distributed.settings import refuse_differences, sample_digest
@@ -246,7 +248,7 @@ class DistributedObjective(Objective):
             "dtype": str(self.dtype),
             "memory_limit": str(self.memory_limit),
             **{name: sample_digest(values) for name, values in data.items()},
-            **{f"version of {name}": version(name) for name in ("krylovh", "numpy", "scipy", "numba")},
+            **{f"version of {module.__name__}": module.__version__ for module in (krylovh, np, scipy, numba)},
             "BLAS": ", ".join(blas),
         }
 
