@@ -37,13 +37,11 @@ from krylovh.distributed import spread_over_ranks
 NETS = (((64, 32, 32, 10), 20_000), ((784, 256, 128, 10), 4_000), ((784, 256, 128, 10), 16_000), ((512,) * 5, 2_000))
 BLOCKS = (1, 8)
 LAYOUTS = ((1, 1), (1, 2), (2, 1))  # ranks, threads of each
-SECONDS = 1.5  # of products for one figure
 CORES_OF_A_NODE, MEMORY_OF_A_NODE = 64, 256e9
 
 
-def measure(ranks_threads):
+def measure(threads, seconds):
     """Time products on this rank; rank 0 prints seconds per product, one JSON object per line."""
-    threads = int(ranks_threads)
     for widths, num_samples in NETS:
         rng = np.random.default_rng(0)
         net = Network(widths, "tanh")
@@ -57,7 +55,7 @@ def measure(ranks_threads):
             H @ V  # compiles, and makes the linearisation
             times = []
             start = time.perf_counter()
-            while objective.agree(time.perf_counter() - start < SECONDS):
+            while objective.agree(time.perf_counter() - start < seconds):
                 before = time.perf_counter()
                 H @ V
                 times.append(time.perf_counter() - before)
@@ -68,10 +66,10 @@ def measure(ranks_threads):
                 sys.stdout.flush()
 
 
-def run(ranks, threads):
+def run(ranks, threads, seconds):
     """Return the figures of one layout, from processes of their own."""
     here = str(Path(__file__).resolve())
-    command = [sys.executable, here, "--measure", str(threads)]
+    command = [sys.executable, here, "--measure", str(threads), "--seconds", str(seconds)]
     if ranks > 1:
         mpiexec = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")
         command = [mpiexec, "-n", str(ranks), *command]
@@ -113,15 +111,16 @@ def text(seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of products for one figure")
     parser.add_argument("--readme", help="page whose tables are renewed")
     parser.add_argument("--output", default="scaling.h5")
     arguments = parser.parse_args()
     if arguments.measure:
-        measure(arguments.measure)
+        measure(arguments.measure, arguments.seconds)
         return
     console = Console(width=WIDTH)
-    figures = [figure for layout in LAYOUTS for figure in run(*layout)]
+    figures = [figure for layout in LAYOUTS for figure in run(*layout, arguments.seconds)]
     constants = fitted(figures)
     measured = ResultTable(
         "scaling",
