@@ -118,11 +118,15 @@ def spectrum(
     _writable(output, force=force)
     with failing_as(BAD_INPUT, debug=debug):
         from krylovh import load_data, load_network
-        from krylovh.distributed import is_first, is_launched, spread_over_ranks
+        from krylovh.distributed import is_first, is_launched, spread_over_ranks, world
 
         if exact and is_launched():
             raise Failure(USAGE, "--exact needs all samples in one process, and cannot run under mpiexec")
         network, (X, y, sample_weight) = load_network(net), load_data(data)
+        try:
+            world()
+        except ImportError as error:  # mpi4py is missing
+            raise Failure(FAULT, str(error)) from error
         objective = spread_over_ranks(
             network, X, y, loss=loss, reduction=reduction,
             l2=l2 if l2_on == "all" else l2 * network.weight_mask(),

@@ -5,6 +5,7 @@ What it returns is whole, and the same on every rank.
 """
 
 import hashlib
+import os
 import platform
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -95,7 +96,8 @@ class DistributedObjective(Objective):
         self.comm = comm.comm if isinstance(comm, Ranks) else comm
         rank, size = self.ranks.rank, self.ranks.size
         if threads is None:
-            threads = max(1, available_threads() // self.ranks.gather(platform.node()).count(platform.node()))
+            place = (platform.node(), _cpus())
+            threads = max(1, available_threads() // self.ranks.gather(place).count(place))
 
         def build() -> dict[str, Any]:
             data: dict[str, Any] = {"X": X, "y": y, "sample_weight": sample_weight}
@@ -281,6 +283,11 @@ def on_first(objective: Objective, compute: Callable[[], T]) -> T:
     'done'
     """
     return objective.ranks.on_first(compute) if isinstance(objective, DistributedObjective) else compute()
+
+
+def _cpus() -> tuple[int, ...]:
+    """Return the CPUs that this process may use, where the system tells."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
 def _num_rows(values: Any) -> int:
