@@ -150,6 +150,7 @@ def test_draws_of_the_monte_carlo_fisher_matrix_do_not_depend_on_the_ranks(loss)
 @pytest.mark.parametrize("size", SIZES)
 def test_eigenvalues_are_those_of_one_rank_and_the_same_bits_each_time(size):
     objective, _, _ = problem(num_samples=23, ridge=True, threads=1)
+    serial = eigsh(HessianOperator(objective), 4, tol=1e-12, rng=0).eigenvalues
     exact = np.linalg.eigvalsh(hessian_matrix(objective))
 
     def program(comm):
@@ -157,7 +158,8 @@ def test_eigenvalues_are_those_of_one_rank_and_the_same_bits_each_time(size):
 
     first, second = on_ranks(size, program), on_ranks(size, program)
     np.testing.assert_array_equal(first, second)
-    assert np.abs(first - exact[-4:]).max() <= 10 * EPS * np.abs(exact).max() * 10
+    assert np.abs(first - serial).max() <= 10 * EPS * np.abs(exact).max()
+    assert np.abs(first - exact[-4:]).max() <= 20 * EPS * np.abs(exact).max()  # and the rounding of LAPACK
 
 
 def test_estimates_and_solves_are_the_same_on_all_ranks():
@@ -198,19 +200,19 @@ def test_a_seed_that_is_not_given_is_that_of_rank_0():
     assert len(set(results[0])) == 7
 
 
-def test_time_budgets_end_on_all_ranks_after_the_same_product(monkeypatch):
+def test_time_budgets_are_told_by_the_clock_of_rank_0():
     objective, _, _ = problem(num_samples=5, threads=1)
     b = np.ones(objective.num_parameters)
 
     def program(comm):
         H = HessianOperator(spread(comm, objective))
-        seconds = 0.05 if comm.Get_rank() == 0 else 1e-9 * comm.Get_rank()  # the clocks differ
-        results = [cg(H.damped(100.0 * 2.0**-i), b, rtol=1e-14, max_seconds=seconds) for i in range(60)]
-        return [(str(result.status), result.num_products) for result in results]
+        seconds = 3600.0 if comm.Get_rank() == 0 else 0.0  # the clocks differ
+        result = cg(H.damped(10.0), b, rtol=1e-10, max_seconds=seconds)
+        return result.status, result.num_products
 
     results = run(3, program)
     assert results[0] == results[1] == results[2]
-    assert {status for status, _ in results[0]} & {"converged", "stagnated"}
+    assert results[0][0] == Status.CONVERGED
 
     def no_time(comm):
         H = HessianOperator(spread(comm, objective))
