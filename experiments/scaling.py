@@ -4,14 +4,14 @@
 
 The model.  A net with W weights (and as many parameters, nearly) on N samples, k vectors, R ranks of t threads:
 
-    time    = c1 N W k / (R t)   +  c2 k W  +  (c3 + c4 k W) ceil(log2 R)
+    time    = (c1 W + c2 U) N k / (R t)  +  c3 k W  +  (c4 + c5 k W) ceil(log2 R)
     memory  = N d_0 s / R  +  m N U s / R  +  (2 + t (k + 1) + 4 k) W s      on each rank, s bytes per number
 
-c1 is the time of the matrix products of one sample and weight, c2 what each rank does with whole vectors, c3 and c4 the
-start and the volume of a reduction; U is the number of units, of which m = 4 arrays are kept, unless the limit of
-memory says that they are made anew in each product.  The constants are fitted to runs on one and two ranks by least
-squares of relative errors, and the table says how far the model is from each run.  What follows for W = 1e9 parameters
-and N = 1e9 samples is the model's word, on paper: nobody ran it here.
+U is the number of units.  c1 is the time of the matrix products of one sample and weight, c2 of what is done with one
+sample and unit, c3 what each rank does with whole vectors, c4 and c5 the start and the volume of a reduction.  Of the
+units m = 4 arrays are kept, unless the limit of memory says that they are made anew in each product.  The constants are
+fitted to runs on one and two ranks by least squares of relative errors, and the table says how far the model is from
+each run.  What follows for W = 1e9 parameters and N = 1e9 samples is the model's word, on paper: nobody ran it here.
 
 Also measured: two ranks of one thread against one rank with two, the time of which should be within 10 %.
 """
@@ -37,13 +37,11 @@ from krylovh.distributed import spread_over_ranks
 NETS = (((64, 32, 32, 10), 20_000), ((784, 256, 128, 10), 4_000), ((784, 256, 128, 10), 16_000), ((512,) * 5, 2_000))
 BLOCKS = (1, 8)
 LAYOUTS = ((1, 1), (1, 2), (2, 1))  # ranks, threads of each
-SECONDS = 1.5  # of products for one figure
 CORES_OF_A_NODE, MEMORY_OF_A_NODE = 64, 256e9
 
 
-def measure(ranks_threads):
+def measure(threads, seconds):
     """Time products on this rank; rank 0 prints seconds per product, one JSON object per line."""
-    threads = int(ranks_threads)
     for widths, num_samples in NETS:
         rng = np.random.default_rng(0)
         net = Network(widths, "tanh")
@@ -57,21 +55,21 @@ def measure(ranks_threads):
             H @ V  # compiles, and makes the linearisation
             times = []
             start = time.perf_counter()
-            while objective.agree(time.perf_counter() - start < SECONDS):
+            while objective.agree(time.perf_counter() - start < seconds):
                 before = time.perf_counter()
                 H @ V
                 times.append(time.perf_counter() - before)
             median = objective.agree(float(np.median(times)))
             if objective.first_own_sample == 0:
-                figures = {"W": net.num_parameters, "N": num_samples, "k": k, "seconds": median}
+                figures = {"W": net.num_parameters, "U": net.num_units, "N": num_samples, "k": k, "seconds": median}
                 sys.stdout.write(json.dumps({"widths": "-".join(map(str, widths)), **figures}) + "\n")
                 sys.stdout.flush()
 
 
-def run(ranks, threads):
+def run(ranks, threads, seconds):
     """Return the figures of one layout, from processes of their own."""
     here = str(Path(__file__).resolve())
-    command = [sys.executable, here, "--measure", str(threads)]
+    command = [sys.executable, here, "--measure", str(threads), "--seconds", str(seconds)]
     if ranks > 1:
         mpiexec = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")
         command = [mpiexec, "-n", str(ranks), *command]
@@ -82,15 +80,15 @@ def run(ranks, threads):
     return [{**line, "ranks": ranks, "threads": threads} for line in lines]
 
 
-def terms(W, N, k, ranks, threads):
-    """Return what the constants c1 to c4 of the time are multiplied by."""
-    rounds = np.ceil(np.log2(ranks))
-    return np.array([N * W * k / (ranks * threads), k * W, rounds, rounds * k * W])
+def terms(W, U, N, k, ranks, threads):
+    """Return what the constants c1 to c5 of the time are multiplied by."""
+    rounds, share = np.ceil(np.log2(ranks)), N * k / (ranks * threads)
+    return np.array([share * W, share * U, k * W, rounds, rounds * k * W])
 
 
 def fitted(figures):
     """Return the constants, least squares of relative errors, none of them negative."""
-    rows = np.array([terms(f["W"], f["N"], f["k"], f["ranks"], f["threads"]) / f["seconds"] for f in figures])
+    rows = np.array([terms(f["W"], f["U"], f["N"], f["k"], f["ranks"], f["threads"]) / f["seconds"] for f in figures])
     scale = np.abs(rows).max(axis=0)
     scale[scale == 0] = 1.0
     return nnls(rows / scale, np.ones(len(rows)))[0] / scale
@@ -113,15 +111,16 @@ def text(seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of products for one figure")
     parser.add_argument("--readme", help="page whose tables are renewed")
     parser.add_argument("--output", default="scaling.h5")
     arguments = parser.parse_args()
     if arguments.measure:
-        measure(arguments.measure)
+        measure(arguments.measure, arguments.seconds)
         return
     console = Console(width=WIDTH)
-    figures = [figure for layout in LAYOUTS for figure in run(*layout)]
+    figures = [figure for layout in LAYOUTS for figure in run(*layout, arguments.seconds)]
     constants = fitted(figures)
     measured = ResultTable(
         "scaling",
@@ -130,7 +129,7 @@ def main():
             "over one rank of 2": ".2f",
         },
         [
-            "time = {:.2e} N W k / (R t) + {:.2e} k W + ({:.2e} + {:.2e} k W) ceil(log2 R) seconds, float32".format(
+            "time = ({:.2e} W + {:.2e} U) N k / (R t) + {:.2e} k W + ({:.2e} + {:.2e} k W) ceil(log2 R) seconds".format(
                 *constants
             ),
             f"krylovh {krylovh.__version__}",
@@ -138,7 +137,7 @@ def main():
     )  # fmt: skip
     two_threads = {(f["widths"], f["N"], f["k"]): f["seconds"] for f in figures if (f["ranks"], f["threads"]) == (1, 2)}
     for f in figures:
-        model = float(terms(f["W"], f["N"], f["k"], f["ranks"], f["threads"]) @ constants)
+        model = float(terms(f["W"], f["U"], f["N"], f["k"], f["ranks"], f["threads"]) @ constants)
         ratio = f["seconds"] / two_threads[f["widths"], f["N"], f["k"]] if f["ranks"] == 2 else float("nan")
         layout = f"{f['ranks']} x {f['threads']}"
         measured.rows.append((f["widths"], f["N"], f["k"], layout, 1e3 * f["seconds"], 1e3 * model, ratio))
@@ -147,11 +146,11 @@ def main():
         {"parameters": ".0e", "samples": ".0e", "vectors": "d", "nodes": ",d", "product": ">", "GB per node": ",.0f",
          "fits": "<"},
         [f"Nodes of {CORES_OF_A_NODE} cores like those measured and {MEMORY_OF_A_NODE / 1e9:.0f} GB, one rank on each; "
-         "inputs of 1,000 numbers; linearisations made anew in each product (4/3 of the time)"],
+         "eight equal layers, inputs of 1,000 numbers; linearisations made anew in each product (4/3 of the time)"],
     )  # fmt: skip
     for W, N in ((1e6, 1e6), (1e6, 1e9), (1e9, 1e6), (1e9, 1e9)):
         for nodes in (1, 64, 4096):
-            seconds = float(terms(W, N, 1, nodes, CORES_OF_A_NODE) @ constants) * 4 / 3
+            seconds = float(terms(W, np.sqrt(8 * W), N, 1, nodes, CORES_OF_A_NODE) @ constants) * 4 / 3
             # lanes are as many as fit their sums into an eighth of the memory limit; then the BLAS does the threading
             lanes = int(max(1, min(CORES_OF_A_NODE, MEMORY_OF_A_NODE / 8 / (4 * W))))
             taken = memory(W, N, 1, nodes, lanes, inputs=1000, units=0, keeps=False)

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -73,16 +74,20 @@ def lobpcg(A, seed):
     return scipy.sparse.linalg.lobpcg(A, X, tol=TOL, maxiter=500)
 
 
-def matfree_lanczos(A, seed):
+@cache
+def _compiled_lanczos(steps):
     import jax
-    import jax.numpy as jnp
     from matfree import decomp, eig
 
     jax.config.update("jax_enable_x64", True)
-    n, matrix = A.shape[0], jnp.asarray(A.matmat(np.eye(A.shape[0], dtype=A.dtype)))
-    lanczos = eig.eigh_partial(decomp.tridiag_sym(min(n, 10 * K), reortho="full", custom_vjp=False))
+    lanczos = eig.eigh_partial(decomp.tridiag_sym(steps, reortho="full", custom_vjp=False))
+    return jax.jit(lambda matrix, v0: lanczos(lambda v, M: M @ v, v0, matrix))
+
+
+def matfree_lanczos(A, seed):
+    n = A.shape[0]
     v0 = np.random.default_rng(seed).standard_normal(n).astype(A.dtype)
-    values, vectors = lanczos(lambda v: matrix @ v, jnp.asarray(v0))
+    values, vectors = _compiled_lanczos(min(n, 10 * K))(A.matmat(np.eye(n, dtype=A.dtype)), v0)
     top = np.argsort(np.asarray(values))[-K:]
     return np.asarray(values)[top], np.asarray(vectors)[top].T
 
@@ -105,7 +110,7 @@ def pyhessian_power(A, seed):
     torch.manual_seed(seed)
     torch.set_default_dtype(dtype)
     found = hessian(Quadratic(), lambda output, _: output, data=(torch.zeros(1), torch.zeros(1)), cuda=False)
-    values, vectors = found.eigenvalues(maxIter=500, tol=TOL, top_n=K)
+    values, vectors = found.eigenvalues(maxIter=100, tol=TOL, top_n=K)
     torch.set_default_dtype(torch.float32)
     order = np.argsort(values)
     return np.array(values)[order], np.column_stack([vectors[i][0].detach().numpy() for i in order])
@@ -157,17 +162,20 @@ def curvlinops_cg(A, b):
         def _matmat(self, X):
             return [matrix @ X[0]]
 
-    inverse = CGInverseLinearOperator(Dense([(n,)], [(n,)]), tolerance=TOL, max_iter=10 * n, eps=0.0)
+    inverse = CGInverseLinearOperator(Dense([(n,)], [(n,)]), tolerance=TOL, max_iter=4 * n, eps=0.0)
     return (inverse @ torch.as_tensor(b.astype(A.dtype))).numpy()
 
 
-def jax_cg(A, b):
+@cache
+def _compiled_cg():
     import jax
-    import jax.numpy as jnp
 
     jax.config.update("jax_enable_x64", True)
-    matrix = jnp.asarray(A.matmat(np.eye(len(b), dtype=A.dtype)))
-    return np.asarray(jax.scipy.sparse.linalg.cg(lambda v: matrix @ v, jnp.asarray(b.astype(A.dtype)), tol=TOL)[0])
+    return jax.jit(lambda matrix, b: jax.scipy.sparse.linalg.cg(lambda v: matrix @ v, b, tol=TOL)[0])
+
+
+def jax_cg(A, b):
+    return np.asarray(_compiled_cg()(A.matmat(np.eye(len(b), dtype=A.dtype)), b.astype(A.dtype)))
 
 
 SOLVES = (

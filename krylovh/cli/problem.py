@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from krylovh.cli.failures import USAGE, Failure
+from krylovh.cli.failures import FAULT, USAGE, Failure
 from krylovh.cli.memory import require_memory
 from krylovh.cli.options import Problem
 
@@ -59,8 +59,12 @@ def read_objective(net: Path, data: Path, problem: Problem) -> "Objective":
 
 def objective_of(network: "Network", data: "Data", problem: Problem) -> "Objective":
     """Put a net and data into an objective, if what products need fits into memory."""
-    from krylovh.distributed import spread_over_ranks
+    from krylovh.distributed import spread_over_ranks, world
 
+    try:
+        world()
+    except ImportError as error:  # mpi4py is missing
+        raise Failure(FAULT, str(error)) from error
     if problem.delta is not None and problem.loss != "huber":
         raise Failure(USAGE, f"--delta must go with --loss huber, got {problem.loss}")
     X, y, sample_weight = data

@@ -5,14 +5,17 @@ What it returns is whole, and the same on every rank.
 """
 
 import hashlib
+import os
 import platform
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from typing import Any, TypeVar
 
+import numba
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+import krylovh
 from krylovh.distributed.job import world
 from krylovh.distributed.ranks import Ranks
 from krylovh.distributed.settings import refuse_differences, sample_digest
@@ -93,7 +96,8 @@ class DistributedObjective(Objective):
         self.comm = comm.comm if isinstance(comm, Ranks) else comm
         rank, size = self.ranks.rank, self.ranks.size
         if threads is None:
-            threads = max(1, available_threads() // self.ranks.gather(platform.node()).count(platform.node()))
+            place = (platform.node(), _cpus())
+            threads = max(1, available_threads() // self.ranks.gather(place).count(place))
 
         def build() -> dict[str, Any]:
             data: dict[str, Any] = {"X": X, "y": y, "sample_weight": sample_weight}
@@ -246,7 +250,7 @@ class DistributedObjective(Objective):
             "dtype": str(self.dtype),
             "memory_limit": str(self.memory_limit),
             **{name: sample_digest(values) for name, values in data.items()},
-            **{f"version of {name}": version(name) for name in ("krylovh", "numpy", "scipy", "numba")},
+            **{f"version of {module.__name__}": module.__version__ for module in (krylovh, np, scipy, numba)},
             "BLAS": ", ".join(blas),
         }
 
@@ -279,6 +283,11 @@ def on_first(objective: Objective, compute: Callable[[], T]) -> T:
     'done'
     """
     return objective.ranks.on_first(compute) if isinstance(objective, DistributedObjective) else compute()
+
+
+def _cpus() -> tuple[int, ...]:
+    """Return the CPUs that this process may use, where the system tells."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
 def _num_rows(values: Any) -> int:

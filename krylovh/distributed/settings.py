@@ -20,7 +20,7 @@ def sample_digest(values: Any) -> str:
     Examples
     --------
     >>> sample_digest(np.zeros(3))[:20]
-    '(3,) float64 9d90825'
+    '(3,) float64 9d908ec'
     """
     if values is None:
         return "none"

@@ -9,6 +9,7 @@ import pytest
 from cases import problem
 from fake_mpi import run
 from krylovh import (
+    DiagonalPreconditioner,
     DistributedObjective,
     EmpiricalFisherOperator,
     FiniteDifferenceOperator,
@@ -29,9 +30,11 @@ from krylovh import (
     spectral_density,
     trace,
 )
+from krylovh.applications.training.preconditioning import empirical_fisher_diagonal
 
 SIZES = (1, 2, 3, 4, 7)
 EPS = 2.0**-52
+SOLVED = {"forcing": 1e-12, "preconditioner": "kfac"}  # inner solves to the end: rounding should not decide when
 
 
 def spread(comm, objective, **options):
@@ -50,8 +53,9 @@ def spread(comm, objective, **options):
 def on_ranks(size, program):
     """Run on all ranks, which must all find the same bits; return what they found."""
     results = run(size, program)
-    for other in results[1:]:
-        for mine, first in zip(np.atleast_1d(other), np.atleast_1d(results[0]), strict=True):
+    whole, *others = [result if isinstance(result, tuple) else (result,) for result in results]
+    for other in others:
+        for mine, first in zip(other, whole, strict=True):
             np.testing.assert_array_equal(mine, first)
     return results[0]
 
@@ -92,6 +96,7 @@ OPERATORS = {
     "submatrix": lambda objective: GaussNewtonOperator(objective).submatrix([3, 1, 60]),
     "damped": lambda objective: HessianOperator(objective).damped(0.5),
     "finite_difference": lambda objective: FiniteDifferenceOperator(objective, step=1e-3, rng=0),
+    "fisher_diagonal": lambda objective: DiagonalPreconditioner(empirical_fisher_diagonal(objective)),
     "float64_sums": lambda objective: HessianOperator(objective.astype(np.float32), accumulation=np.float64),
 }
 
@@ -145,6 +150,7 @@ def test_draws_of_the_monte_carlo_fisher_matrix_do_not_depend_on_the_ranks(loss)
 @pytest.mark.parametrize("size", SIZES)
 def test_eigenvalues_are_those_of_one_rank_and_the_same_bits_each_time(size):
     objective, _, _ = problem(num_samples=23, ridge=True, threads=1)
+    serial = eigsh(HessianOperator(objective), 4, tol=1e-12, rng=0).eigenvalues
     exact = np.linalg.eigvalsh(hessian_matrix(objective))
 
     def program(comm):
@@ -152,7 +158,8 @@ def test_eigenvalues_are_those_of_one_rank_and_the_same_bits_each_time(size):
 
     first, second = on_ranks(size, program), on_ranks(size, program)
     np.testing.assert_array_equal(first, second)
-    assert np.abs(first - exact[-4:]).max() <= 10 * EPS * np.abs(exact).max() * 10
+    assert np.abs(first - serial).max() <= 10 * EPS * np.abs(exact).max()
+    assert np.abs(first - exact[-4:]).max() <= 20 * EPS * np.abs(exact).max()  # and the rounding of LAPACK
 
 
 def test_estimates_and_solves_are_the_same_on_all_ranks():
@@ -193,19 +200,19 @@ def test_a_seed_that_is_not_given_is_that_of_rank_0():
     assert len(set(results[0])) == 7
 
 
-def test_time_budgets_end_on_all_ranks_after_the_same_product(monkeypatch):
+def test_time_budgets_are_told_by_the_clock_of_rank_0():
     objective, _, _ = problem(num_samples=5, threads=1)
     b = np.ones(objective.num_parameters)
 
     def program(comm):
         H = HessianOperator(spread(comm, objective))
-        seconds = 0.05 if comm.Get_rank() == 0 else 1e-9 * comm.Get_rank()  # the clocks differ
-        results = [cg(H.damped(100.0 * 2.0**-i), b, rtol=1e-14, max_seconds=seconds) for i in range(60)]
-        return [(str(result.status), result.num_products) for result in results]
+        seconds = 3600.0 if comm.Get_rank() == 0 else 0.0  # the clocks differ
+        result = cg(H.damped(10.0), b, rtol=1e-10, max_seconds=seconds)
+        return result.status, result.num_products
 
     results = run(3, program)
     assert results[0] == results[1] == results[2]
-    assert {status for status, _ in results[0]} & {"converged", "stagnated"}
+    assert results[0][0] == Status.CONVERGED
 
     def no_time(comm):
         H = HessianOperator(spread(comm, objective))
@@ -287,7 +294,7 @@ def test_subsets_other_parameters_and_training():
         there = spread(comm, objective)
         part = there.subset([20, 3, 4, 11])
         moved = there.at(0.5 * objective.net.theta)
-        trained = minimize(there, method="gauss-newton", batch_size=9, max_iterations=4, rng=0)
+        trained = minimize(there, method="gauss-newton", batch_size=9, max_iterations=1, rng=0, **SOLVED)
         return part.num_samples, part.value(), moved.gradient(), trained.fun
 
     count, value, gradient, reached = on_ranks(3, program)
@@ -295,7 +302,7 @@ def test_subsets_other_parameters_and_training():
     assert value == pytest.approx(objective.subset([3, 4, 11, 20]).value(), rel=1e-13)
     expected = objective.at(0.5 * objective.net.theta).gradient()
     assert np.abs(gradient - expected).max() <= 100 * EPS * np.abs(expected).max()
-    serial = minimize(objective, method="gauss-newton", batch_size=9, max_iterations=4, rng=0)
+    serial = minimize(objective, method="gauss-newton", batch_size=9, max_iterations=1, rng=0, **SOLVED)
     assert reached == pytest.approx(serial.fun, rel=1e-8)
 
 

@@ -160,13 +160,17 @@ def empirical_fisher_diagonal(objective: Objective) -> Array:
     net = objective.net
     diagonal = np.zeros(objective.num_parameters)
     layout = [(l, positions_of_layer(net, l)) for l in range(1, net.depth + 1)]
-    for samples in tiles(objective, 1):
-        for l, positions in layout:
-            if positions.size:
-                g = samples.g[l]  # of w_n l_n, and w_n g_n^2 is wanted
-                squares = np.divide(
-                    g * g, samples.weights[:, None], out=np.zeros_like(g), where=samples.weights[:, None] > 0
-                )
-                diagonal[positions] += squares.T @ samples.inputs(l) ** 2
+
+    def over_own_samples(diagonal: Array) -> None:
+        for samples in tiles(objective, 1, own=True):
+            for l, positions in layout:
+                if positions.size:
+                    g = samples.g[l]  # of w_n l_n, and w_n g_n^2 is wanted
+                    squares = np.divide(
+                        g * g, samples.weights[:, None], out=np.zeros_like(g), where=samples.weights[:, None] > 0
+                    )
+                    diagonal[positions] += squares.T @ samples.inputs(l) ** 2
+
+    objective.sum_over_ranks(diagonal, over_own_samples)
     diagonal /= objective.total
     return np.asarray(diagonal + objective.l2) if objective.l2.size else diagonal
