@@ -205,6 +205,7 @@ class RunRecorder:
         self._last = time.monotonic()  # an interval, not a date
         self._slowness = 1.0  # of the last save, relative to what was expected
         self._size = 0  # bytes of the last save
+        self._just_restored = False  # the next state that is offered is the one that was handed out
         self._eager = saved is not None  # whoever was stopped may be stopped again soon
         if saved is not None:
             header = saved.header
@@ -237,10 +238,14 @@ class RunRecorder:
         """Return the last state, if all units that were finished before it were asked for."""
         fits = self._state[0] == name and self._position == len(self._units)
         del self._units[self._position :]  # of no use where a piece of work is begun that they do not belong to
+        self._just_restored = fits
         return dict(self._state[1]) if fits else None
 
     def offer(self, name: str, state: Callable[[], Mapping[str, Any]], *, force: bool = False) -> None:
         """Save if that is due."""
+        if self._just_restored and not force:
+            self._just_restored = False
+            return
         if force or (self._position == len(self._units) and self._is_due(self._size)):
             self._save(name, state, force=force)
 
