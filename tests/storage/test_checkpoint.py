@@ -156,7 +156,7 @@ def test_the_newest_is_found_by_its_counter_not_by_the_clock(tmp_path):
     ],
 )
 def test_a_basis_that_was_altered_is_refused_though_all_digests_fit(array, refused, tmp_path):
-    file = stopped_run(tmp_path / "run.h5", 60)
+    file = stopped_run(tmp_path / "run.h5", 30)
     saved = newest(file)
     state = saved.state()
     first = 0
