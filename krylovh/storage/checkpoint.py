@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.objective import Objective
 from krylovh.storage.digest import array_digest
 from krylovh.storage.errors import CheckpointMismatchError, CheckpointWarning
 from krylovh.storage.fingerprint import Fingerprint, compare, fingerprint_of, machine
@@ -344,7 +345,16 @@ def _encoded_value(value: Any) -> Any:
     try:
         return {"digest": to_record(value).digest()}
     except (TypeError, ValueError):
-        return {"given": type(value).__name__}
+        return {"given": type(value).__name__, **_content_of(value)}
+
+
+def _content_of(value: Any) -> dict[str, Any]:
+    """Return what tells one object from another of its type, if that can be seen."""
+    if isinstance(value, Objective):
+        return {"content": _text(fingerprint_of(value)[0])}
+    if isinstance(value, tuple):  # data, (X, y)
+        return {"content": [array_digest(np.asarray(part)) for part in value]}
+    return {}
 
 
 def _plain(value: Any) -> Any:
@@ -365,5 +375,5 @@ def _text(value: Any) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        return "another array" if "digest" in value else f"a {value.get('given')}"
+        return "another array" if "digest" in value else f"a {value.get('given')} of other content"
     return str(value)

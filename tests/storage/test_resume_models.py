@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from krylovh import Network, Objective, gauss_newton_matrix, hessian_matrix, minimize, prune, resume
+from krylovh import (
+    Checkpoint,
+    CheckpointMismatchError,
+    Network,
+    Objective,
+    gauss_newton_matrix,
+    hessian_matrix,
+    minimize,
+    prune,
+    resume,
+)
 from tests.resumed import Stopped, calls_of_progress, differing, often, stopping_after
 
 
@@ -95,6 +105,16 @@ def test_more_iterations_and_more_removals_go_on(objective, trained, tmp_path):
     file = tmp_path / "prune.h5"
     prune(trained, num_remove=2, checkpoint=file)
     assert differing(prune(trained, num_remove=5), resume(file, trained, num_remove=5)) == []
+
+
+def test_other_validation_data_are_refused(trained, tmp_path):
+    data = trained.X[:5] + 1, trained.y[:5]
+    keywords = {"num_remove": 2, "method": "obd", "checkpoint": tmp_path / "run.h5"}
+    expected = prune(trained, validation=data, **keywords)
+    with pytest.raises(CheckpointMismatchError, match="its validation is a tuple of other content"):
+        prune(trained, validation=(data[0], data[1] + 1), **keywords)
+    assert differing(expected, prune(trained, validation=data, **keywords)) == []
+    assert Checkpoint(tmp_path / "run.h5").describe().missing == ("validation",)
 
 
 def test_an_interrupt_keeps_the_last_iteration(objective, tmp_path):
