@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 from scipy.sparse.linalg import LinearOperator
 
 from krylovh import Checkpoint
@@ -65,3 +66,8 @@ def calls_of_progress(function, *args, **keywords):
     seen = []
     result = function(*args, **keywords, progress=lambda done, total: seen.append(done))
     return result, len(seen)
+
+
+def some(cases, later):
+    """Return names of cases as parameters; those in ``later`` are for the full suite."""
+    return [pytest.param(name, marks=pytest.mark.full) if name in later else name for name in cases]

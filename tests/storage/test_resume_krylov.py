@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 
 from krylovh import diagonal, eigsh, logdet, resume, spectral_density, trace
-from tests.resumed import Counted, Stopped, differing, often
+from tests.resumed import Counted, Stopped, differing, often, some
 
 # clusters at the upper end, so that a search has restarts, several approaches, and something to verify
 SPECTRUM = np.sort(np.concatenate([np.random.default_rng(1).standard_normal(194), [3.0, 3.0, 3.1, 3.2, 3.25, 3.26]]))
 POSITIVE = np.abs(SPECTRUM) + 1
 
 EIGSH = {
-    "restarts": (8, {"k": 4, "ncv": 12}),
-    "blocks": (5, {"k": 3, "block_size": 3}),
-    "both ends": (5, {"k": 3, "which": "BE"}),
-    "deflated": (5, {"k": 2, "deflate": np.eye(200)[:, -1:]}),
-    "start vector": (4, {"k": 2, "v0": np.ones(200)}),
-    "whole spectrum": (4, {"k": 3, "ncv": 200}),
-    "interval": (5, {"k": 20, "which": (2.9, 3.5), "tol": 1e-4}),
+    "restarts": (4, {"k": 4, "ncv": 12}),
+    "blocks": (3, {"k": 3, "block_size": 3}),
+    "both ends": (3, {"k": 3, "which": "BE"}),
+    "deflated": (3, {"k": 2, "deflate": np.eye(200)[:, -1:]}),
+    "start vector": (2, {"k": 2, "v0": np.ones(200)}),
+    "whole spectrum": (2, {"k": 3, "ncv": 200}),
+    "interval": (3, {"k": 20, "which": (2.9, 3.5), "tol": 1e-4}),
 }
 ESTIMATES = {
     "hutchinson": (trace, {"num_products": 40}, SPECTRUM),
@@ -30,7 +30,7 @@ ESTIMATES = {
     "bekas to a target": (diagonal, {"atol": 0.011, "block_size": 5}, SPECTRUM),
     "xdiag": (diagonal, {"method": "xdiag", "num_products": 40}, SPECTRUM),
     "logdet": (logdet, {"num_probes": 10, "num_steps": 6, "block_size": 4}, POSITIVE),
-    "logdet to a target": (logdet, {"rtol": 0.1}, POSITIVE),
+    "logdet to a target": (logdet, {"rtol": 0.1, "num_steps": 10}, POSITIVE),
     "density": (spectral_density, {"num_probes": 5, "num_steps": 10, "block_size": 2}, SPECTRUM),
     "density, two vectors": (spectral_density, {"num_probes": 3, "num_steps": 10, "reorthogonalize": "none"}, SPECTRUM),
 }
@@ -52,7 +52,7 @@ def check_stops(function, spectrum, keywords, stops, slack, path):
     assert finished.count <= 1  # the product that tells an operator
 
 
-@pytest.mark.parametrize("case", EIGSH)
+@pytest.mark.parametrize("case", some(EIGSH, {"both ends", "start vector"}))
 def test_eigenpairs_of_a_stopped_run_are_those_of_one_that_was_not(case, tmp_path):
     stops, keywords = EIGSH[case]
     # a whole stage that compares bases, or a portion of the filter, may be made again
@@ -60,10 +60,10 @@ def test_eigenpairs_of_a_stopped_run_are_those_of_one_that_was_not(case, tmp_pat
     check_stops(eigsh, SPECTRUM, keywords, stops, slack, tmp_path)
 
 
-@pytest.mark.parametrize("case", ESTIMATES)
+@pytest.mark.parametrize("case", some(ESTIMATES, {"hutch++ to a target", "hutchinson", "xnystrace", "logdet", "bekas"}))
 def test_estimates_of_a_stopped_run_are_those_of_one_that_was_not(case, tmp_path):
     function, keywords, spectrum = ESTIMATES[case]
-    check_stops(function, spectrum, keywords, 4, 18, tmp_path)
+    check_stops(function, spectrum, keywords, 3, 18, tmp_path)
 
 
 @pytest.mark.full
@@ -77,12 +77,12 @@ def test_a_run_that_is_stopped_again_and_again_makes_progress(tmp_path):
     while True:
         lives += 1
         try:
-            found = eigsh(Counted(SPECTRUM, 8), **keywords, checkpoint=file)  # the default, not often(file)
+            found = eigsh(Counted(SPECTRUM, 20), **keywords, checkpoint=file)  # the default, not often(file)
         except Stopped:
             assert lives < 60
             continue
         break
-    assert lives > 5
+    assert lives > 3
     assert differing(expected, found) == []
 
 
