@@ -11,6 +11,7 @@ eigenvalue problems.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from krylovh.krylov.factorization import LanczosFactorization
 from krylovh.krylov.pairs import Pairs, rayleigh_ritz
 from krylovh.krylov.scaling import ScaledOperator
 from krylovh.krylov.search import Search
+from krylovh.krylov.search_state import restore_search, search_state
 from krylovh.krylov.start import FirstProducts, random_stream
 from krylovh.krylov.symmetric import BudgetSpent
 from krylovh.progress import ProgressFunction
@@ -62,7 +64,8 @@ class IntervalSearch:
 
     def find(self, verify: bool) -> None:
         """Collect the vectors of all pairs in the interval; ``BudgetSpent`` if there are more than k."""
-        low, high = self._spectrum()
+        record, operator = self.A.operator.record, self.A.operator
+        low, high, self.norm = (float(x) for x in record.unit("ends", operator, lambda: (self._spectrum(),))[0])
         if self.b < low or self.a > high:
             self.verified = True
             return
@@ -79,16 +82,18 @@ class IntervalSearch:
                 p, Request(count, "LA", _SHARE * self.request.tol), min(max(2 * count + 10, 40), left),
                 self.max_restarts - self.num_restarts, rng, _silent, deflated=locked, storage=self.storage,
             )  # fmt: skip
+            name = f"portion {portion}"
             try:
-                start, probe = (_unit(rng.standard_normal(self.A.n), locked) for _ in range(2))
-                search.find(start, None)
-                if verify:
-                    search.verify(probe, None)
+                found = record.unit(name, operator, partial(self._portion, search, name, verify))
+            except BaseException:
+                found = _outcome(search)
+                raise
             finally:
-                self.num_restarts += search.num_restarts
-                self.vectors = np.hstack([self.vectors, search.found.vectors])
-            verified = verified and search.verified
-            inside = int(np.count_nonzero(search.found.values >= p.polynomial.level))
+                vectors, values, facts = found
+                self.num_restarts += int(facts[1])
+                self.vectors = np.hstack([self.vectors, vectors])
+            verified = verified and bool(facts[0])
+            inside = int(np.count_nonzero(values >= p.polynomial.level))
             self.report(min(self.vectors.shape[1] - count + inside, k), k)
             if inside < count:
                 break
@@ -96,8 +101,24 @@ class IntervalSearch:
                 raise BudgetSpent
         self.verified = verified and verify
 
-    def _spectrum(self) -> tuple[float, float]:
-        """Return bounds that all eigenvalues are in but for the residuals of the outermost Ritz pairs."""
+    def _portion(self, search: Search, name: str, verify: bool) -> tuple[Array, ...]:
+        """Find the largest eigenpairs of the filter besides those that are known."""
+        record, operator = self.A.operator.record, self.A.operator
+        state = record.state(name)
+        start, probe = (_unit(search.rng.standard_normal(self.A.n), search.deflated) for _ in range(2))
+        search.save = lambda: record.offer(name, lambda: search_state(search))
+        if state is None:
+            search.find(start, None)
+        else:
+            operator.num_products = state["num_products"]
+            restore_search(search, state)
+            search.go_on()
+        if verify:
+            search.verify(probe, None)
+        return _outcome(search)
+
+    def _spectrum(self) -> Array:
+        """Return bounds that all eigenvalues are in but for the residuals of the outermost Ritz pairs, and |A|."""
         steps = min(_END_STEPS, self.A.n - self.deflated.shape[1])
         rng = random_stream(self.seed, "ends")
         process = LanczosFactorization(
@@ -107,10 +128,10 @@ class IntervalSearch:
         while process.size < steps and not process.complete:
             process.extend()
         ritz = process.ritz()
-        self.norm = max(abs(float(ritz.values[0])), abs(float(ritz.values[-1])))
+        norm = max(abs(float(ritz.values[0])), abs(float(ritz.values[-1])))
         low, high = ritz.values[0] - ritz.residual_norms[0], ritz.values[-1] + ritz.residual_norms[-1]
-        margin = 1e-3 * float(high - low) + 1e-8 * self.norm
-        return float(low) - margin, float(high) + margin
+        margin = 1e-3 * float(high - low) + 1e-8 * norm
+        return np.array([float(low) - margin, float(high) + margin, norm])
 
     def close(self) -> None:
         """Turn the vectors into eigenpairs in the interval with true residuals; one product per vector."""
@@ -136,6 +157,10 @@ class IntervalSearch:
         edges = np.minimum(values - self.a, self.b - values)
         nearest = np.minimum(distances.min(axis=1, initial=np.inf), edges)
         return np.asarray(np.maximum(nearest - np.linalg.norm(errors), 0.0))
+
+
+def _outcome(search: Search) -> tuple[Array, ...]:
+    return search.found.vectors, search.found.values, np.array([float(search.verified), float(search.num_restarts)])
 
 
 def _unit(x: Array, locked: Array) -> Array:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from krylovh.krylov.basis import BasisStorage
 from krylovh.krylov.block import BlockLanczosFactorization
+from krylovh.krylov.complement import Complement, log_or_minus_infinity
 from krylovh.krylov.ends import Request, inner_interval, outside, preference
-from krylovh.krylov.exclusion import CONFIDENT, excluded_interval, log_probability_overlooked, schur_correction
+from krylovh.krylov.exclusion import CONFIDENT, excluded_interval, log_probability_overlooked
 from krylovh.krylov.factorization import LanczosFactorization, RitzPairs
 from krylovh.krylov.orthogonalize import orthogonalize
 from krylovh.krylov.pairs import Pairs, checked_products, rayleigh_ritz
@@ -77,6 +78,8 @@ class Search:
         self.deflated, self.storage = deflated, storage
         self.found = self.base = Pairs.none(A.n)
         self.process: Factorization | None = None
+        self.first: Factorization | None = None  # of stage 1, while it is compared with
+        self.second: LanczosFactorization | None = None  # one in the complement of all of that
         self.stage = "find"  # then "compare", where the whole basis is taken out, and "verify"
         self.position = Position()
         self.save: Callable[[], None] = lambda: None  # is called where the state is consistent
@@ -101,13 +104,16 @@ class Search:
 
     def ask_for_more(self) -> None:
         """Go on with the process of stage 1 for more pairs, or closer ones."""
-        assert self.process is not None
-        self.stage, self.position, self.verified = "find", self._first_position(), False
-        self._converge(self.process, self.position)
+        process = self.first or self.process
+        assert process is not None
+        self.start_over()
+        self.process = process
+        self._converge(process, self._first_position())
 
     def start_over(self) -> None:
         """Forget the process and the pairs, so that stage 1 may begin from them."""
-        self.stage, self.process, self.last, self.verified = "find", None, None, False
+        self.stage, self.verified, self.last = "find", False, None
+        self.process = self.first = self.second = None
         self.found = self.base = Pairs.none(self.A.n)
 
     def find_by_blocks(self, block: Array, known: Pairs | None) -> None:
@@ -130,13 +136,14 @@ class Search:
             A random unit vector that no process has started from, and its product if that is known.
         """
         if self.stage != "verify":
+            # what the first process has caught is the base now
             self.stage, self.base = "compare", self.found
+            self.first, self.process = self.first or self.process, None
             self.save()
-            first, self.process = self.process, None  # what the first process has caught is the base now
-            if first is not None and self._nothing_overlooked(first, probe, product):
+            if self.first is not None and self._nothing_overlooked(self.first, probe, product):
                 self.verified = True
                 return
-            del first
+            self.first = self.second = None
         elif self.process is not None and not self._converge(self.process, self.position):
             self.verified = True
             return
@@ -209,7 +216,7 @@ class Search:
             self.save()
             process.extend()
             if isinstance(process, LanczosFactorization):
-                position.log_betas += _log(process.beta)
+                position.log_betas += log_or_minus_infinity(process.beta)
             position.extends = False
 
     def _examine(self, process: Factorization, position: Position) -> tuple[RitzPairs, Index] | None:
@@ -277,48 +284,40 @@ class Search:
         return outside(ritz.values, self.base.values, self.k, self.which, self._margin)
 
     def _nothing_overlooked(self, process: Factorization, probe: Array, product: Array | None) -> bool:
-        """Whether a process in the complement of the whole basis shows quickly that nothing is missing.
-
-        That complement has fewer eigenvalues near the set than the complement of the set, so that a few steps from a
-        random vector are enough where the set is well separated.  It is given up as soon as this looks unlikely.
-        """
+        """Whether a process in the complement of the whole basis shows quickly that nothing is missing."""
         if self.last is None:
             return False
-        ritz, catch = self.last
-        others = np.delete(np.arange(ritz.values.size), catch)
-        unwanted = ritz.values[others], ritz.residual_norms[others]
-        low, high = self._widened_interval()
-        inner = schur_correction(*unwanted, low, high)
-        locked = np.hstack([self.deflated, process.V])
-        left = self.A.n - locked.shape[1]
-        if left <= 0 or inner[0] >= inner[1] or unwanted[0].size == 0:
+        left = self.A.n - self.deflated.shape[1] - process.size
+        complement = Complement(*self.last, *self._widened_interval(), left)
+        if not complement.is_worth_a_look:
             return False
-        start = probe.copy()
+        if self.second is None:
+            self.second = self._process_in_complement(process, left, probe, product)
+        while True:
+            decided, rest = complement.examine(self.second)
+            if decided:
+                self.rest = rest or self.rest
+                return rest is not None
+            self.save()
+            self.second.extend()
+
+    def _process_in_complement(
+        self, process: Factorization, left: int, probe: Array, product: Array | None
+    ) -> LanczosFactorization:
+        locked = np.hstack([self.deflated, process.V])
+        start, capacity = probe.copy(), min(self.capacity, left)
         coefficients, length = orthogonalize(locked, start)
         if length < 0.1:  # few dimensions are left: any direction, at the price of a product
-            complement = self._lanczos(min(self.capacity, left), locked)
-            complement.extend()
-        else:
-            if product is not None and self.deflated.shape[1] == 0:
-                product = (product - process.products(coefficients[:, None])[:, 0]) / length
-            complement = self._lanczos(min(self.capacity, left), locked, start / length)
-            complement.extend(product)
-        log_betas, before = 0.0, 0.5 * np.log(left)
-        while True:
-            log_betas += _log(complement.beta)
-            values = complement.ritz().values
-            overlooked = log_probability_overlooked(values, log_betas, left, *inner)
-            if overlooked <= np.log(CONFIDENT):
-                self.rest = excluded_interval(unwanted, values, log_betas, left, low, high)
-                return True
-            if complement.complete and np.isfinite(overlooked):
-                self.rest = low, high
-                return True
-            steps = complement.size
-            hopeless = steps >= 8 and steps * (before - np.log(CONFIDENT)) > complement.capacity * (before - overlooked)
-            if np.isinf(overlooked) or hopeless or complement.full or complement.invariant:
-                return False
-            complement.extend()
+            second = self._lanczos(capacity, locked)
+            second.extend()
+            return second
+        if self.deflated.shape[1]:  # whose products are not known
+            product = None
+        elif product is not None:
+            product = (product - process.products(coefficients[:, None])[:, 0]) / length
+        second = self._lanczos(capacity, locked, start / length)
+        second.extend(product)
+        return second
 
     def _clear(self, process: Factorization, ritz: RitzPairs, log_betas: float | None) -> bool:
         """Whether no eigenvalue of a process without a catch is beyond the bounds of the base.
@@ -359,7 +358,3 @@ class Search:
     def _floor(self, process: Factorization) -> float:
         """Residuals below this are not worth an iteration: rounding and noise in the products hide them."""
         return max(self.A.eps * self.norm, process.noise)
-
-
-def _log(beta: float) -> float:
-    return float(np.log(beta)) if beta > 0 else -np.inf

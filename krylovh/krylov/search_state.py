@@ -45,9 +45,14 @@ def search_state(search: Search) -> dict[str, Any]:
         ritz, catch = search.last
         state |= {"last_values": ritz.values, "last_coordinates": ritz.coordinates, "last_catch": catch}
         state["last_residual_norms"] = ritz.residual_norms
-    if search.process is not None:
-        state |= _process_state(search.process)
+    for name, process in _processes(search).items():
+        state |= {f"{name}_{part}": value for part, value in _process_state(process).items()}
     return state
+
+
+def _processes(search: Search) -> dict[str, Factorization]:
+    processes = {"process": search.process, "first": search.first, "second": search.second}
+    return {name: process for name, process in processes.items() if process is not None}
 
 
 def restore_search(search: Search, state: dict[str, Any]) -> None:
@@ -67,10 +72,12 @@ def restore_search(search: Search, state: dict[str, Any]) -> None:
     if "last_values" in state:
         ritz = RitzPairs(state["last_values"], state["last_coordinates"], state["last_residual_norms"])
         search.last = ritz, state["last_catch"].astype(np.intp)
-    if "process_T" in state:
-        process = _restored_process(search, state)
-        _check(search, process)
-        search.process = process
+    for name in ("process", "first", "second"):
+        parts = {key.removeprefix(f"{name}_"): value for key, value in state.items() if key.startswith(f"{name}_")}
+        if parts:
+            process = _restored_process(search, parts)
+            _check(search, process)
+            setattr(search, name, process)
     check_pairs(search.found, search.A.eps)
 
 
@@ -134,48 +141,52 @@ def _gram_error(V: Array) -> float:
 def _process_state(process: Factorization) -> dict[str, Any]:
     m, last = process.size, process.num_locked + process.size
     state: dict[str, Any] = {
-        "process_basis": process._basis[:, process.num_locked : last],
-        "process_T": process.T,
-        "process_K": process._K[:, :m],
-        "process_locked": process.num_locked,
-        "process_norm": process.norm,
-        "process_noise": process.noise,
-        "process_capacity": process.capacity,
+        "basis": process._basis[:, process.num_locked : last],
+        "T": process.T,
+        "K": process._K[:, :m],
+        "locked": process.num_locked,
+        "norm": process.norm,
+        "noise": process.noise,
+        "capacity": process.capacity,
     }
     if isinstance(process, BlockLanczosFactorization):
-        return {**state, "process_Q": process.Q, "process_S": process.S, "process_block_size": process.block_size}
+        return {**state, "Q": process.Q, "S": process.S, "block_size": process.block_size}
     return {
         **state,
-        "process_residual": process.residual,
-        "process_beta": process.beta,
-        "process_invariant": process.invariant,
-        "process_tail": process._tail,
+        "residual": process.residual,
+        "beta": process.beta,
+        "invariant": process.invariant,
+        "tail": process._tail,
     }
 
 
 def _restored_process(search: Search, state: dict[str, Any]) -> Factorization:
-    A, basis = search.A, state["process_basis"]
+    A, basis = search.A, state["basis"]
     m = basis.shape[1]
-    # of the deflated vectors and the base; the base of a process that verifies is the one it was started with
-    locked = np.hstack([search.deflated, search.base.vectors]) if search.stage == "verify" else search.deflated
-    if locked.shape[1] != state["process_locked"]:
+    if search.stage == "verify":
+        locked = np.hstack([search.deflated, search.base.vectors])
+    elif search.first is not None:
+        locked = np.hstack([search.deflated, search.first.V])
+    else:
+        locked = search.deflated
+    if locked.shape[1] != state["locked"]:
         raise ValueError("checkpoint holds a process that is deflated by other vectors")
     options: dict[str, Any] = {"locked": locked, "rng": search.rng, "eps": A.eps, "storage": search.storage}
     # a larger request may come with a larger basis; a process that verifies has the room that is left
-    capacity = max(int(state["process_capacity"]), min(search.capacity, A.n - locked.shape[1]))
+    capacity = max(int(state["capacity"]), min(search.capacity, A.n - locked.shape[1]))
     process: Factorization
-    if "process_Q" in state:
+    if "Q" in state:
         process = BlockLanczosFactorization(A, A.n, capacity, np.ones((A.n, 1)), **options)
-        process.Q, process.S = state["process_Q"], state["process_S"]
-        process.block_size = state["process_block_size"]
+        process.Q, process.S = state["Q"], state["S"]
+        process.block_size = state["block_size"]
     else:
-        process = LanczosFactorization(A, A.n, capacity, np.array(state["process_residual"]), **options)
-        process.beta, process.invariant = state["process_beta"], state["process_invariant"]
-        process._tail = state["process_tail"]
+        process = LanczosFactorization(A, A.n, capacity, np.array(state["residual"]), **options)
+        process.beta, process.invariant = state["beta"], state["invariant"]
+        process._tail = state["tail"]
     process._basis[:, process.num_locked : process.num_locked + m] = basis
-    process._T[:m, :m] = state["process_T"]
-    process._K[:, :m] = state["process_K"]
-    process.norm, process.noise, process.size = state["process_norm"], state["process_noise"], m
+    process._T[:m, :m] = state["T"]
+    process._K[:, :m] = state["K"]
+    process.norm, process.noise, process.size = state["norm"], state["noise"], m
     return process
 
 

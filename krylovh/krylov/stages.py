@@ -99,7 +99,7 @@ def krylov_stages(
         search.product_error,
     )
     if rest is None and stopped is None:
-        search.stage, search.process = "done", None
+        search.stage, search.process, search.first, search.second = "done", None, None, None
         rest = current()
     if is_final(result.status, max_seconds):
         record.finish(result, "search", lambda: rest or {})
@@ -114,7 +114,7 @@ def _go_on(search: Search, state: dict[str, Any], request: Request) -> None:
     if (state["k"], state["tol"]) == (request.k, request.tol):
         search.go_on()
         return
-    if search.process is not None and search.stage != "verify":
+    if search.first is not None or (search.process is not None and search.stage != "verify"):
         search.ask_for_more()
     else:  # the pairs are the start of a process: their residuals lead on
         known = search.found

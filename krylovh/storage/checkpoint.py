@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.objective import Objective
 from krylovh.storage.digest import array_digest
 from krylovh.storage.errors import CheckpointMismatchError, CheckpointWarning
 from krylovh.storage.fingerprint import Fingerprint, compare, fingerprint_of, machine
@@ -205,6 +206,7 @@ class RunRecorder:
         self._last = time.monotonic()  # an interval, not a date
         self._slowness = 1.0  # of the last save, relative to what was expected
         self._size = 0  # bytes of the last save
+        self._just_restored = False  # the next state that is offered is the one that was handed out
         self._eager = saved is not None  # whoever was stopped may be stopped again soon
         if saved is not None:
             header = saved.header
@@ -237,10 +239,14 @@ class RunRecorder:
         """Return the last state, if all units that were finished before it were asked for."""
         fits = self._state[0] == name and self._position == len(self._units)
         del self._units[self._position :]  # of no use where a piece of work is begun that they do not belong to
+        self._just_restored = fits
         return dict(self._state[1]) if fits else None
 
     def offer(self, name: str, state: Callable[[], Mapping[str, Any]], *, force: bool = False) -> None:
         """Save if that is due."""
+        if self._just_restored and not force:
+            self._just_restored = False
+            return
         if force or (self._position == len(self._units) and self._is_due(self._size)):
             self._save(name, state, force=force)
 
@@ -339,7 +345,16 @@ def _encoded_value(value: Any) -> Any:
     try:
         return {"digest": to_record(value).digest()}
     except (TypeError, ValueError):
-        return {"given": type(value).__name__}
+        return {"given": type(value).__name__, **_content_of(value)}
+
+
+def _content_of(value: Any) -> dict[str, Any]:
+    """Return what tells one object from another of its type, if that can be seen."""
+    if isinstance(value, Objective):
+        return {"content": _text(fingerprint_of(value)[0])}
+    if isinstance(value, tuple):  # data, (X, y)
+        return {"content": [array_digest(np.asarray(part)) for part in value]}
+    return {}
 
 
 def _plain(value: Any) -> Any:
@@ -360,5 +375,5 @@ def _text(value: Any) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        return "another array" if "digest" in value else f"a {value.get('given')}"
+        return "another array" if "digest" in value else f"a {value.get('given')} of other content"
     return str(value)
