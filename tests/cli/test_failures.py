@@ -209,9 +209,10 @@ def test_an_unknown_error_of_one_probe_is_null(krylovh):
 def test_it_runs_in_poor_surroundings(krylovh):
     krylovh(*TRACE)
     kept = {key: value for key, value in os.environ.items() if key not in ("HOME", "LANG", "LC_ALL")}
+    poor = {"LC_ALL": "C", "TERM": "dumb", "COLUMNS": "1", "TMPDIR": "/nowhere"}
     shown = subprocess.run(
         [sys.executable, "-c", "from krylovh.cli import main; main()", "show", "run.h5"],
-        capture_output=True, text=True, timeout=60, env=kept | {"LC_ALL": "C", "TERM": "dumb", "COLUMNS": "1", "TMPDIR": "/nowhere"},
+        capture_output=True, text=True, timeout=60, env=kept | poor,
     )  # fmt: skip
     assert shown.returncode == 0, shown.stderr
     assert "objective:" in shown.stdout
