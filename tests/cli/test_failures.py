@@ -149,6 +149,12 @@ def test_the_limit_of_the_address_space_counts():
     assert shown.stdout == "True True\n"
 
 
+def test_an_address_space_that_holds_no_libraries_is_refused(krylovh, monkeypatch):
+    monkeypatch.setattr(memory, "_address_space", lambda: 10**8)
+    code, _, err = krylovh(*TRACE)
+    assert (code, one_line(err)) == (6, "the libraries need 0.8 GB of address space; 0.1 GB are left")
+
+
 def test_a_fault_of_the_program_is_one_line_and_a_traceback_with_debug(krylovh, monkeypatch):
     monkeypatch.setattr("krylovh.stochastic.trace", lambda *_, **__: [][0])
     code, _, err = krylovh(*TRACE)
