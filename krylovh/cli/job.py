@@ -20,6 +20,7 @@ from krylovh.cli.failures import (
     say,
     warnings_in_one_line,
 )
+from krylovh.cli.memory import require_address_space
 from krylovh.cli.options import Problem, Run, invocation
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def computing(
     """Read net and data, yield a job on them, and end it; ``also`` is a second file that will be written."""
     from krylovh.cli.problem import read_objective
 
+    require_address_space()
     check_writable(run.output, force=run.force)
     check_net_path(also, force=run.force)
     with failing_as(BAD_INPUT, invocation().values):

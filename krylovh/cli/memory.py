@@ -5,8 +5,9 @@ from pathlib import Path
 
 from krylovh.cli.failures import MEMORY, Failure
 
-__all__ = ["available_memory", "require_memory"]
+__all__ = ["available_memory", "require_address_space", "require_memory"]
 
+_LIBRARIES = 800_000_000  # bytes of address space that Numba, LLVM and two BLAS with their threads take
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
@@ -41,6 +42,15 @@ def require_memory(needed: int, what: str) -> None:
     available = available_memory()
     if available is not None and needed > available:
         raise Failure(MEMORY, f"{what} needs {needed / 1e9:.1f} GB of memory; {available / 1e9:.1f} GB are available")
+
+
+def require_address_space() -> None:
+    """Refuse a limit of the address space (``ulimit -v``) under which the libraries themselves cannot be loaded."""
+    left = _address_space()
+    if left is not None and left < _LIBRARIES:
+        raise Failure(
+            MEMORY, f"the libraries need {_LIBRARIES / 1e9:.1f} GB of address space; {left / 1e9:.1f} GB are left"
+        )
 
 
 def _machine() -> int | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -148,6 +149,12 @@ def test_the_limit_of_the_address_space_counts():
     assert shown.stdout == "True True\n"
 
 
+def test_an_address_space_that_holds_no_libraries_is_refused(krylovh, monkeypatch):
+    monkeypatch.setattr(memory, "_address_space", lambda: 10**8)
+    code, _, err = krylovh(*TRACE)
+    assert (code, one_line(err)) == (6, "the libraries need 0.8 GB of address space; 0.1 GB are left")
+
+
 def test_a_fault_of_the_program_is_one_line_and_a_traceback_with_debug(krylovh, monkeypatch):
     monkeypatch.setattr("krylovh.stochastic.trace", lambda *_, **__: [][0])
     code, _, err = krylovh(*TRACE)
@@ -179,6 +186,15 @@ def test_an_interrupt_outside_of_the_algorithms_keeps_what_was_there(krylovh, mo
     assert krylovh(*TRACE, "-o", "b.h5") == (130, "", "krylovh: interrupted\n")
 
 
+def test_a_termination_has_its_own_exit_code(krylovh, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("krylovh.stochastic.trace", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    code, _, err = krylovh("spectrum", "net.npz", "data.npz")
+    assert (code, one_line(err)) == (143, "terminated; what was found is stored")
+    assert ResultStore("run.h5", "r").list() == ["largest", "smallest"]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 def test_warnings_are_lines_and_json_stays_json(krylovh):
     X = np.load("data.npz")["X"]
     np.savez("data.npz", X=X, y=np.ones(30))  # the net is far from a minimum of this
@@ -196,13 +212,13 @@ def test_an_unknown_error_of_one_probe_is_null(krylovh):
     assert trace["interval"] == [None, None]
 
 
-@pytest.mark.parametrize("environment", [{"LC_ALL": "C", "TERM": "dumb", "COLUMNS": "1"}, {"TMPDIR": "/nowhere"}])
-def test_it_runs_in_poor_surroundings(krylovh, environment):
+def test_it_runs_in_poor_surroundings(krylovh):
     krylovh(*TRACE)
     kept = {key: value for key, value in os.environ.items() if key not in ("HOME", "LANG", "LC_ALL")}
+    poor = {"LC_ALL": "C", "TERM": "dumb", "COLUMNS": "1", "TMPDIR": "/nowhere"}
     shown = subprocess.run(
         [sys.executable, "-c", "from krylovh.cli import main; main()", "show", "run.h5"],
-        capture_output=True, text=True, timeout=60, env=kept | environment,
+        capture_output=True, text=True, timeout=60, env=kept | poor,
     )  # fmt: skip
     assert shown.returncode == 0, shown.stderr
     assert "objective:" in shown.stdout
