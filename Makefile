@@ -138,9 +138,31 @@ wheel: $(VENV)/.base  ## Build the wheel, install it into a clean environment an
 	rm -rf dist/outside && mkdir dist/outside && cp -r tests pyproject.toml dist/outside
 	cd dist/outside && OPENBLAS_NUM_THREADS=1 ../../.venv-wheel/bin/python -m pytest tests/operators tests/cli/test_command_line.py -m 'not full' -p no:cacheprovider
 
+# The lower bounds of pyproject.toml as exact versions
+LOWEST := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	print(*(d.replace(">=", "==") for d in p["dependencies"] + p["optional-dependencies"]["test"]))
+
+lowest: $(VENV)/.base  ## The wheel with the oldest versions of its dependencies that pyproject.toml allows
+	rm -rf dist/lowest .venv-lowest
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist/lowest .
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet dist/lowest/*.whl $$($(PYTHON) -c '$(LOWEST)')
+	mkdir dist/lowest/outside && cp -r tests pyproject.toml dist/lowest/outside
+	cd dist/lowest/outside && OPENBLAS_NUM_THREADS=1 ../../../.venv-lowest/bin/python -m pytest -W "ignore:'click:DeprecationWarning" -m 'not full' -p no:cacheprovider \
+		tests/test_network.py tests/storage/test_round_trip.py tests/krylov/test_eigsh_truth.py tests/krylov/test_cg.py tests/stochastic/test_trace.py tests/operators/test_jacobian.py
+
+sdist: $(VENV)/.base  ## Build the sdist; what is in it must be tracked by git, and the pictures of the README must be in it
+	rm -rf dist/sdist && mkdir -p dist/sdist
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build --sdist --outdir dist/sdist . >dist/sdist/log
+	tar tzf dist/sdist/*.tar.gz | sed 's|^[^/]*/||' | grep -v '/$$\|egg-info\|^PKG-INFO$$\|^setup.cfg$$\|^$$' | sort >dist/sdist/found
+	git ls-files | sort | comm -13 - dist/sdist/found >dist/sdist/stray
+	@cat dist/sdist/stray; test ! -s dist/sdist/stray
+	grep -qx docs/spectrum.png dist/sdist/found && grep -qx krylovh/py.typed dist/sdist/found && grep -qx kernels/product.py dist/sdist/found
+
 docs: .venv-docs/.ready  ## These pages, with all their examples and notebooks run, into build/docs/html; warnings are errors
 	$(DOCS) -b doctest docs build/docs/doctest
 	$(DOCS) -b html docs build/docs/html
 
 clean:  ## Remove environments and outputs
-	rm -rf $(VENV) $(PEERS) $(INTEROP) $(MPI) $(SLEPC) .venv-wheel .venv-report build dist demo.h5 demo.png bench.h5
+	rm -rf $(VENV) $(PEERS) $(INTEROP) $(MPI) $(SLEPC) .venv-wheel .venv-report .venv-docs .venv-lowest build dist demo.h5 demo.png bench.h5

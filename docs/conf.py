@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "krylovh"
 author = "The krylovh developers"
-copyright = "The krylovh developers, MIT licence"  # noqa: A001
+copyright = "The krylovh developers, MIT licence"
 release = version = __version__
 
 extensions = [
@@ -18,6 +18,7 @@ extensions = [
     "sphinx.ext.doctest",
     "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # formulas without a network
     "numpydoc",
     "myst_nb",
     "sphinx_design",

@@ -34,7 +34,8 @@ def test_every_page_is_in_a_table_of_contents():
     listed = set()
     for page in PAGES.rglob("*.md"):
         for block in re.findall(r"\{toctree\}\n(.*?)```", page.read_text(), re.S):
-            listed |= {(page.parent / line).resolve() for line in block.splitlines() if line and not line.startswith(":")}
+            lines = [line for line in block.splitlines() if line and not line.startswith(":")]
+            listed |= {(page.parent / line).resolve() for line in lines}
     pages = {page.with_suffix("").resolve() for page in [*PAGES.rglob("*.md"), *PAGES.glob("notebooks/*.ipynb")]}
     built = {page for page in pages if "generated" not in page.parts}
     assert built - {(PAGES / "index").resolve()} <= listed
