@@ -1,6 +1,10 @@
-"""Kernels are compiled once: where tests run in two processes, each compiles those of one dtype for both."""
+"""What holds for all tests: which are collected, and who compiles the kernels.
+
+Where tests run in two processes, each compiles the kernels of one dtype for both.
+"""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +13,15 @@ from cases import problem
 from krylovh import HessianOperator, hessian_matrix
 
 DTYPES = {"gw0": np.float64, "gw1": np.float32}
+
+
+#: tests against libraries that are no requirement, in an environment of their own: make test-interop
+LIBRARIES = Path(__file__).parent / "interop" / "libraries"
+
+
+def pytest_ignore_collect(collection_path, config):
+    named = any(Path(argument).resolve().is_relative_to(LIBRARIES) for argument in config.args)
+    return True if collection_path == LIBRARIES and not named else None
 
 
 @pytest.hookimpl(trylast=True)

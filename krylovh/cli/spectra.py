@@ -234,5 +234,9 @@ def _require_basis(n: int, k: int, ncv: int | None) -> None:
 
 
 def _require_full_matrix(n: int, what: str) -> None:
-    """Refuse a full matrix that does not fit into memory: 8 n^2 bytes, thrice while it is made symmetric."""
+    """Refuse a full matrix where samples are spread, or where it does not fit: 8 n^2 bytes, thrice for its symmetry."""
+    from krylovh.distributed import is_launched
+
+    if is_launched():
+        raise Failure(USAGE, f"{what} needs all samples in one process, and cannot run under mpiexec")
     require_memory(3 * 8 * n * n, f"{what} with {n} parameters")

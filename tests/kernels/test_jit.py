@@ -48,9 +48,7 @@ class Copy:
 
     def run(self):
         """Return leaky_relu(-2) by the compiled kernel, the cache hits, and the warnings."""
-        # what the compiler makes of the code matters less than when it runs: no optimisation
-        settings = {"NUMBA_OPT": "0", "NUMBA_CACHE_DIR": str(self.cache)}
-        environment = os.environ | settings | {"PYTHONPATH": str(self.library)}
+        environment = os.environ | {"PYTHONPATH": str(self.library), "NUMBA_CACHE_DIR": str(self.cache)}
         script = SCRIPT.format(folder=str(self.library))
         finished = subprocess.run(
             [sys.executable, "-c", script],
