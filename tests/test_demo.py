@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse.linalg as spla
 
-from krylovh import HessianOperator, Network, Objective, ResultStore, Status
+from krylovh import HessianOperator, Network, ResultStore, Status
 from krylovh.cli import main
 from krylovh.cli.demo import digits_objective
 
@@ -82,7 +82,6 @@ def test_the_code_in_the_readme_runs(tmp_path):
     assert "10 eigenpairs (LA), converged" in result.stdout
 
 
-@pytest.mark.skipif(not hasattr(Objective, "from_sklearn"), reason="this release reads no nets of scikit-learn")
 def test_five_lines_draw_the_spectrum_of_a_net_of_scikit_learn(tmp_path):
     code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[0]
     assert len([line for line in code.splitlines() if line]) == 5

@@ -1,6 +1,5 @@
 """Checkpoints of the command line: what is written beside them, and how a run goes on."""
 
-import inspect
 import os
 import tomllib
 from pathlib import Path
@@ -10,8 +9,6 @@ import pytest
 
 import krylovh as kh
 from krylovh import ResultStore
-
-CHECKPOINTED = "checkpoint" in inspect.signature(kh.eigsh).parameters
 
 
 def test_the_command_is_written_beside_the_checkpoint(krylovh, monkeypatch):
@@ -53,7 +50,6 @@ def test_what_cannot_be_resumed_is_said(krylovh, words, code, message):
     assert (found, message in err, err.count("\n")) == (code, True, 1)
 
 
-@pytest.mark.skipif(not CHECKPOINTED, reason="this release of eigsh takes no checkpoint")
 def test_a_stopped_run_goes_on_and_gives_the_same_bytes(krylovh, monkeypatch):
     rng = np.random.default_rng(0)
     net = kh.Network((20, 30, 1), "tanh")
