@@ -59,10 +59,10 @@ demo: $(VENV)/.demo  ## The Hessian spectrum of a trained net, next to the exact
 TEST := OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: $(VENV)/.test  ## All tests and the examples of all docstrings, warnings as errors
-	$(TEST) --doctest-modules --ignore krylovh/interop/torch_hessian.py krylovh tests -m 'not full and not browser and not faults'
+	$(TEST) --doctest-modules --ignore krylovh/interop/torch_hessian.py --ignore tests/mpi/slepc_program.py krylovh tests -m 'not full and not browser and not faults'
 
 test-full: $(VENV)/.test  ## The long versions of the tests as well
-	$(TEST) --doctest-modules --ignore krylovh/interop/torch_hessian.py krylovh tests -m 'not browser and not faults'
+	$(TEST) --doctest-modules --ignore krylovh/interop/torch_hessian.py --ignore tests/mpi/slepc_program.py krylovh tests -m 'not browser and not faults'
 
 test-faults: $(VENV)/.test  ## Kills, failing and full disks, power cuts, damaged and hostile files, faulty products, signals
 	$(TEST) tests -m faults
@@ -136,7 +136,7 @@ wheel: $(VENV)/.base  ## Build the wheel, install it into a clean environment an
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install --quiet "$$(ls dist/*.whl)[test]"
 	rm -rf dist/outside && mkdir dist/outside && cp -r tests pyproject.toml dist/outside
-	cd dist/outside && OPENBLAS_NUM_THREADS=1 ../../.venv-wheel/bin/python -m pytest tests/operators tests/cli/test_command_line.py -m 'not full' -p no:cacheprovider
+	cd dist/outside && OPENBLAS_NUM_THREADS=1 ../../.venv-wheel/bin/python -m pytest tests/operators/test_curvature.py tests/cli/test_command_line.py -m 'not full' -p no:cacheprovider
 
 # The lower bounds of pyproject.toml as exact versions
 LOWEST := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \

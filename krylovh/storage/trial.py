@@ -5,6 +5,7 @@ is first read from end to end by a child, which has nothing to lose and little t
 limited.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def walk(group, depth):
                     item.attrs[key]
             if isinstance(item, h5py.Group) and depth < 9:
                 walk(item, depth + 1)
-            elif isinstance(item, h5py.Dataset) and not item.id.get_create_plist().get_external_count():
+            elif isinstance(item, h5py.Dataset) and not item.is_virtual and not item.external:
                 item.id.get_storage_size()
                 if item.nbytes <= 2**28:
                     item[()]
@@ -69,10 +70,10 @@ def read_in_child(raw: BinaryIO, path: Path) -> None:
     raw.seek(0)
     limits = str(_CPU_SECONDS + size // 2**24), str(_MEMORY + 2 * size)
     command = [sys.executable, "-I", "-c", _READER, *limits]
+    without_plugins = os.environ | {"HDF5_PLUGIN_PRELOAD": "::"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
-        finished = subprocess.run(
-            command, stdin=raw, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False
-        )
+        finished = subprocess.run(command, stdin=raw, env=without_plugins, timeout=_SECONDS, check=False, **quiet)
     except subprocess.TimeoutExpired:
         raise CorruptFileError(f"{path}: damaged, the HDF5 library reads it without end") from None
     if finished.returncode < 0:
