@@ -137,7 +137,7 @@ def test_every_layer_of_threads_gives_the_same_bits(layer):
     assert bits == expected.tobytes().hex()
 
 
-THREADS = "from krylovh.threads import available_threads, num_lanes; print(available_threads(), num_lanes(None, 10**7, 10**6))"
+THREADS = "from krylovh.threads import *; print(available_threads(), num_lanes(None, 10**7, 10**6))"
 
 
 @pytest.mark.parametrize("value", ["0", "-1"])

@@ -71,9 +71,11 @@ def read_in_child(raw: BinaryIO, path: Path) -> None:
     limits = str(_CPU_SECONDS + size // 2**24), str(_MEMORY + 2 * size)
     command = [sys.executable, "-I", "-c", _READER, *limits]
     without_plugins = os.environ | {"HDF5_PLUGIN_PRELOAD": "::"}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
-        finished = subprocess.run(command, stdin=raw, env=without_plugins, timeout=_SECONDS, check=False, **quiet)
+        finished = subprocess.run(
+            command, stdin=raw, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=without_plugins,
+            timeout=_SECONDS, check=False,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise CorruptFileError(f"{path}: damaged, the HDF5 library reads it without end") from None
     if finished.returncode < 0:
