@@ -4,8 +4,8 @@
 
 Diagonals, layer blocks, Kronecker factors, the Gauss-Newton matrix, the empirical Fisher matrix and the ten eigenpairs
 of largest modulus (approximation_report, from full matrices).  The nets: softmax regression, where the Gauss-Newton
-matrix is the Hessian; a tanh net on the digits at its random start, half trained and at a minimum; and a deeper net with
-a single output on a regression of the diabetes data.
+matrix is the Hessian; a tanh net on the digits at its random start, half trained and at a minimum; and a deeper net
+with a single output on the diabetes data.
 """
 
 import numpy as np

@@ -60,6 +60,8 @@ def draw(path, curves):
         for power, style in ((-0.5, ":"), (-1.0, "--")):
             line = medians[0, 0] * (np.array(BUDGETS) / BUDGETS[0]) ** power
             ax.loglog(BUDGETS, line, f"k{style}", lw=1, label=f"slope {power:g}")
+        ax.set_xticks(BUDGETS, labels=map(str, BUDGETS), fontsize="small")
+        ax.minorticks_off()
         ax.set(xlabel="products", title=name)
     axes[0].set_ylabel("median relative error")
     axes[0].legend(frameon=False, fontsize="x-small")

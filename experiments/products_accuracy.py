@@ -2,9 +2,9 @@
 
     python experiments/products_accuracy.py [-o products_accuracy.h5] [--readme experiments/README.md] [--picture FILE]
 
-After Pearlmutter (1994).  The net is 64-32-32-10 tanh on the digits, in float64.  The reference is the complex step: the
-imaginary part of NumPy's gradient at theta + i h v with h = 1e-30, which has no cancellation and shares no code with
-krylovh.  A step h is along the unit vector v.
+After Pearlmutter (1994).  The net is 64-32-32-10 tanh on the digits, in float64.  The reference is the complex step:
+the imaginary part of NumPy's gradient at theta + i h v with h = 1e-30, which has no cancellation and shares no code
+with krylovh.  A step h is along the unit vector v.
 """
 
 from time import perf_counter
@@ -118,10 +118,11 @@ def main():
     errors = error_rows(objective, directions)
     accuracy = ResultTable("product_accuracy", {"way": "<", "step": ".0e", "relative error": ".1e"})
     accuracy.rows = [(*key, error) for key, error in sorted(errors.items(), key=lambda item: (item[0][0], -item[0][1]))]
-    accuracy.facts = [f"64-32-32-10 tanh, {len(X):,} digits, float64; medians over {arguments.directions} directions"]
+    net = f"64-32-32-10 tanh, {len(X):,} digits, float64, threads: {objective.threads}"
+    accuracy.facts = [f"{net}; medians over {arguments.directions} directions"]
     cost = ResultTable("product_cost", {"what": "<", "ms": ".3f", "gradients": ".2f"})
     cost.rows = cost_rows(objective, directions[0], arguments.rounds)
-    cost.facts = [f"64-32-32-10 tanh, {len(X):,} digits, float64; medians of {arguments.rounds} rounds"]
+    cost.facts = [f"{net}; medians of {arguments.rounds} rounds"]
     finish([cost, accuracy], arguments)
     if arguments.picture:
         draw(arguments.picture, errors)

@@ -87,7 +87,8 @@ def main():
         ends = [abs(end - value) / norm for end, value in zip(found.support[::-1], exact[[-1, 0]], strict=True)]
         table.rows.append((steps, found.num_products, *map(float, apart), *map(float, ends)))
     table.facts = [
-        f"784-20-10 tanh, {len(X)} MNIST digits, {arguments.steps} steps of L-BFGS to a loss of {objective.value():.3f}",
+        f"784-20-10 tanh, {len(X)} MNIST digits, at most {arguments.steps} steps of L-BFGS, "
+        f"loss {objective.value():.3f}",
         f"{len(exact):,} eigenvalues from {exact[0]:.3f} to {exact[-1]:.3f}; {np.sum(np.abs(exact) < 1e-12):,} of them "
         f"below 1e-12; {arguments.probes} probes; many steps: {MANY}; ends: errors relative to the largest eigenvalue",
     ]
