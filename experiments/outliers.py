@@ -118,11 +118,11 @@ def draw(path, spectra, width):
         ax.semilogy(number, np.maximum(values[:30] / values[0], 1e-12), "o", color="#0072B2", ms=3, label="Hessian")
         ax.axvline(C - 0.5, color="#D55E00", lw=1, ls="--")
         ax.axvline(C + 0.5, color="#D55E00", lw=1, ls=":")
-        ax.set(title=f"{C} classes", ylim=(1e-4, 2))
+        ax.set(title=f"{C} classes", ylim=(4e-3, 1.5))
         if ax is not axes[0]:
             ax.set_yticklabels([])
     axes[0].set_ylabel("eigenvalue / largest")
-    axes[0].legend(frameon=False, fontsize="xx-small")
+    axes[-1].legend(frameon=False, fontsize="small")
     figure.supxlabel("number of the eigenvalue; lines before the C-th (dashed), behind it (dotted)", fontsize="small")
     figure.savefig(path, dpi=80)
 

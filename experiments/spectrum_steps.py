@@ -6,9 +6,11 @@ After Ghorbani, Krishnan and Xiao (2019): a 784-20-10 tanh net with 15,910 param
 probes, 10 to 90 steps, densities smoothed by Gaussians of variance 1e-5.  With few rows the Hessian is singular:
 gradients of the first layer lie in the span of the rows.  In an orthonormal basis of that span the net is r-20-10 for
 rows of rank r, and the other (784 - r) 20 eigenvalues are zero; so the spectrum is exact for less work (--rows 5000
-takes an hour and 3 GB, the 300 of the default half a minute).  Errors are integrals of the absolute difference of two
-densities over all lambda, between 0 and 2: from the exact density, which has the error of the probes in it, and from
-the same probes with many more steps, which is the error of the quadrature alone.
+takes a matrix of more than 1 GB and many minutes, the default of 300 rows about half a minute).
+
+Errors are integrals of the absolute difference of two densities over all lambda, between 0 and 2: from the exact
+density, which has the error of the probes in it, and from the same probes with many more steps, which is the error of
+the quadrature alone.
 """
 
 import numpy as np
@@ -54,7 +56,7 @@ def draw(path, grid, exact, densities):
     ax.semilogy(grid, exact, color="k", lw=1.5, label="exact")
     for steps, colour in ((10, "#D55E00"), (90, "#0072B2")):
         ax.semilogy(grid, densities[steps].density(grid, width=SIGMA), "--", color=colour, lw=1, label=f"{steps} steps")
-    ax.set(xlabel="eigenvalue", ylabel="density", ylim=(1e-5, None))
+    ax.set(xlabel="eigenvalue", ylabel="density", ylim=(1e-5, 1e3))
     ax.legend(frameon=False)
     figure.savefig(path, dpi=90)
 
@@ -65,7 +67,7 @@ def main():
     parser.add_argument("--store", default="spectrum_densities.h5", help="nodes and weights")
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--probes", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=20, help="steps of L-BFGS")
+    parser.add_argument("--steps", type=int, default=8, help="steps of L-BFGS")
     arguments = parser.parse_args()
     X, labels = mnist(arguments.rows)
     objective = trained(classifier((X.shape[1], HIDDEN, CLASSES), X, labels), arguments.steps)
