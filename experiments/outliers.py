@@ -45,15 +45,18 @@ def num_outliers(descending, num_classes):
 
 
 def class_means(objective, labels):
-    """Return an orthonormal basis, shape (P, C), of the span of the vectors d_c."""
+    """Return an orthonormal basis, shape (P, C), of the span of the vectors d_c; and how close to dependent they are.
+
+    That is the least over the largest singular value of the vectors, each with the root of its class's weight.
+    """
     num_classes = objective.net.widths[-1]
     p, indicator = softmax(objective.net.forward(objective.X), axis=1), np.eye(num_classes)[labels]
     U = np.zeros((len(labels), num_classes, num_classes))
     for c in range(num_classes):
         mine = labels == c
-        U[mine, :, c] = p[mine, c, None] * (p - indicator)[mine] / (1 - p[mine, c]).sum()
-    means = JacobianOperator(objective).T @ U.reshape(-1, num_classes)
-    return np.linalg.qr(means / np.linalg.norm(means, axis=0))[0]
+        U[mine, :, c] = p[mine, c, None] * (p - indicator)[mine] / np.sqrt((1 - p[mine, c]).sum())
+    basis, singular, _ = np.linalg.svd(JacobianOperator(objective).T @ U.reshape(-1, num_classes), full_matrices=False)
+    return basis, float(singular[-1] / singular[0])
 
 
 def share(vectors, basis):
@@ -64,7 +67,7 @@ def share(vectors, basis):
 def count_row(num_classes, width, steps, spectra):
     """Return a row for a net of so many classes; add its spectrum, and that without the class means, to ``spectra``."""
     objective, labels = minimum(num_classes, width, steps)
-    H, basis = hessian_matrix(objective), class_means(objective, labels)
+    H, (basis, dependence) = hessian_matrix(objective), class_means(objective, labels)
     values, vectors = scipy.linalg.eigh(H)
     values, vectors = values[::-1], vectors[:, ::-1]
     HB = H @ basis
@@ -77,7 +80,7 @@ def count_row(num_classes, width, steps, spectra):
         num_outliers(values, C), float(values[C - 2] / values[C - 1]), float(values[C - 1] / values[C]),
         float(positive[:C].sum() / positive.sum()), float(np.mean(np.abs(values) < 1e-3 * values[0])),
         int(np.sum(np.abs(values) >= 1e-3 * values[0])),
-        share(vectors[:, : C - 1], basis), share(vectors[:, :C], basis), float(rest[0] / values[0]),
+        dependence, share(vectors[:, : C - 1], basis), share(vectors[:, :C], basis), float(rest[0] / values[0]),
         int(np.sum(values > rest[0])),
     )  # fmt: skip
 
@@ -122,7 +125,8 @@ def draw(path, spectra, width):
         if ax is not axes[0]:
             ax.set_yticklabels([])
     axes[0].set_ylabel("eigenvalue / largest")
-    axes[-1].legend(frameon=False, fontsize="small")
+    entries = axes[0].get_legend_handles_labels()
+    figure.legend(*entries, loc="outside upper right", ncols=2, frameon=False, fontsize="small")
     figure.supxlabel("number of the eigenvalue; lines before the C-th (dashed), behind it (dotted)", fontsize="small")
     figure.savefig(path, dpi=80)
 
@@ -139,7 +143,8 @@ def main():
     arguments = parser.parse_args()
     columns = {"classes": "d", "width": "d", "parameters": "d", "accuracy": ".3f", "outliers": "d",
                "ratio at C-1": ".1f", "ratio at C": ".1f", "share of first C": ".2f", "near zero": ".1%", "others": "d",
-               "C-1 in means": ".2f", "C in means": ".2f", "left without means": ".3f", "above that": "d"}  # fmt: skip
+               "least of means": ".3f", "C-1 in means": ".2f", "C in means": ".2f",
+               "left without means": ".3f", "above that": "d"}  # fmt: skip
     table, spectra = ResultTable("outliers", columns), {}
     for num_classes in range(2, 11):
         table.rows.append(count_row(num_classes, arguments.width, arguments.steps, spectra))
@@ -147,7 +152,8 @@ def main():
     table.facts = [
         f"64-h-h-C tanh, digits, l2 {L2:g}, {arguments.steps} steps of L-BFGS",
         "Near zero: less than 1/1000 of the largest; share of first C: of the sum of positive eigenvalues; left "
-        "without means: largest eigenvalue with their span projected out, relative to the largest",
+        "without means: largest eigenvalue with their span projected out, relative to the largest; least of means: "
+        "least singular value of the weighted means, relative to the largest",
     ]
     gradient = ResultTable(
         "gradient_overlap",
