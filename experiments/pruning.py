@@ -1,13 +1,14 @@
 """The MONK's problems and XOR by optimal brain surgeon, with optimal brain damage and magnitude beside.
 
-    python experiments/pruning.py FOLDER [-o pruning.h5] [--seeds 60] [--picture pruning.png] [--readme PAGE]
+    python experiments/pruning.py [FOLDER] [-o pruning.h5] [--seeds 60] [--picture pruning.png] [--readme PAGE]
 
-FOLDER holds monks-1.train, monks-2.train and monks-3.train in ARFF or as in the UCI archive.  The test sets are all 432
-examples by the rules.  The nets are 17-3-1, 17-2-1 and 17-2-1 with 58, 39 and 39 parameters, tanh units and a logistic
-output, from Glorot's uniform start, trained by L-BFGS on squared error with l2 = 1e-3.  Pruning is of the same
-objective: the surgeon takes the exact Hessian, computed anew after each removal, without damping and without a Newton
-step.  It goes on to the last parameter or until the Hessian is not positive definite any more.  Of all nets on the way
-the smallest is taken whose training accuracy is at least the paper's, whatever the accuracy of larger ones.
+FOLDER holds monks-1.train, monks-2.train and monks-3.train in ARFF or as in the UCI archive; without it the rows are
+downloaded from OpenML, by scikit-learn.  The test sets are all 432 examples by the rules.  The nets are 17-3-1, 17-2-1
+and 17-2-1 with 58, 39 and 39 parameters, tanh units and a logistic output, from Glorot's uniform start, trained by
+L-BFGS on squared error with l2 = 1e-3.  Pruning is of the same objective: the surgeon takes the exact Hessian, computed
+anew after each removal, without damping and without a Newton step.  It goes on to the last parameter or until the
+Hessian is not positive definite any more.  Of all nets on the way the smallest is taken whose training accuracy is at
+least the paper's, whatever the accuracy of larger ones.
 
 These settings, the same for all problems, were chosen among l2 from 1e-6 to 5e-3 (1e-4 to 2e-3 on the first), exact
 Hessian or Gauss-Newton matrix, with and without a Newton step, and on the second and third problem also cross-entropy
@@ -56,12 +57,30 @@ def encoded(attributes):
     return np.hstack([attributes[:, [k]] == np.arange(1, n + 1) for k, n in enumerate(LEVELS)]).astype(float)
 
 
+def training_rows(rows):
+    """Return what is left of rows (attributes, class) of both sets without the block of all 432 examples, the test set.
+
+    Which of the two comes first is not relied on.
+    """
+    size = np.prod(LEVELS)
+    for test, train in ((rows[:size], rows[size:]), (rows[-size:], rows[:-size])):
+        if len(np.unique(test[:, :-1], axis=0)) == size:
+            return train
+    raise ValueError(f"neither the first nor the last {size} of {len(rows)} rows are all examples")
+
+
 def monks(folder, problem):
     """Return inputs and classes of the training rows and of all examples."""
-    path = Path(folder) / f"monks-{problem}.train"
-    lines = [line.strip() for line in path.read_text().splitlines()]
-    lines = [line for line in lines if line and line[0] not in "@%"]
-    rows = np.array([[int(v) for v in line.replace(",", " ").split()[:7]] for line in lines])
+    if folder is None:
+        from sklearn.datasets import fetch_openml
+
+        frame = fetch_openml(f"monks-problems-{problem}", version=1, as_frame=True, parser="liac-arff").frame
+        rows = np.roll(training_rows(frame.to_numpy().astype(int)), 1, axis=1)  # the class in front
+    else:
+        path = Path(folder) / f"monks-{problem}.train"
+        lines = [line.strip() for line in path.read_text().splitlines()]
+        lines = [line for line in lines if line and line[0] not in "@%"]
+        rows = np.array([[int(v) for v in line.replace(",", " ").split()[:7]] for line in lines])
     grid = np.array(list(product(*(range(1, n + 1) for n in LEVELS))))
     return encoded(rows[:, 1:]), rows[:, 0], encoded(grid), RULES[problem](grid).astype(int)
 
@@ -265,7 +284,7 @@ def picture(path, found):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", help="where monks-1.train, monks-2.train and monks-3.train lie")
+    parser.add_argument("folder", nargs="?", help="where monks-1.train to monks-3.train lie; default: OpenML")
     parser.add_argument("-o", "--output", default="pruning.h5")
     parser.add_argument("--seeds", type=int, default=60)
     parser.add_argument("--retraining-seeds", type=int, default=10)
