@@ -271,14 +271,14 @@ class Network:
 
     @staticmethod
     def from_keras(model: Any, *, outputs: Any = None, check: bool = True) -> "Network":
-        """Return the net of a live Keras model; see :func:`krylovh.interop.keras_models.network_of_model`."""
+        """Return the net of a live Keras model; see ``krylovh.interop.keras_models``."""
         from krylovh.interop.keras_models import network_of_model
 
         return network_of_model(model, outputs=outputs, check=check)
 
     @staticmethod
     def from_onnx(model: Any, *, output: str | None = None, outputs: Any = None, check: bool = False) -> "Network":
-        """Return the net of an ONNX model or file; see :func:`krylovh.interop.onnx_files.network_of_onnx`."""
+        """Return the net of an ONNX model or file; see ``krylovh.interop.onnx_files``."""
         from krylovh.interop.onnx_files import network_of_onnx
 
         return network_of_onnx(model, output=output, outputs=outputs, check=check)

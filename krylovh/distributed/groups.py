@@ -32,7 +32,7 @@ class RankGroups:
     Attributes
     ----------
     comm : communicator
-        Of this rank's group: for the :class:`DistributedObjective` that the group works on.
+        Of this rank's group: for the :class:`krylovh.DistributedObjective` that the group works on.
     index : int
         Which group this rank is in.
 

@@ -38,7 +38,7 @@ def petsc_matrix(operator: LinearOperator, comm: Any) -> Any:
     Parameters
     ----------
     operator : LinearOperator, shape (n, n)
-        Real and symmetric; on every rank, such as of a :class:`DistributedObjective` on the same communicator.
+        Real and symmetric; on every rank, such as of a :class:`krylovh.DistributedObjective` on the same communicator.
     comm : mpi4py.MPI.Comm
 
     Returns

@@ -49,7 +49,7 @@ def load_network(
     Returns
     -------
     Network
-        With ``origin``: :func:`krylovh.interop.to_source` hands vectors back in the order and shapes of the file.
+        With ``origin``: :func:`krylovh.to_source` hands vectors back in the order and shapes of the file.
 
     Raises
     ------
