@@ -18,7 +18,7 @@ from typing import Any
 
 LAUNCHERS = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")  # set by MPICH, PMIx, Open MPI
 TAG = 27493  # of the message of a rank that leaves
-GRACE = 0.5  # seconds that other ranks leave rank 0 to tell what all of them met
+GRACE = 0.5  # seconds that words take on their way, and that other ranks leave rank 0 to tell what all of them met
 
 __all__ = ["guarded", "interrupts", "is_first", "is_launched", "leaving", "world"]
 
@@ -95,13 +95,14 @@ class _Job:
         from mpi4py import MPI
 
         if MPI.COMM_WORLD.Get_rank():
-            time.sleep(GRACE)
+            time.sleep(2 * GRACE)
         if callable(tell):
             tell()
         else:
             sys.stderr.write(tell)
         sys.stderr.flush()
         sys.stdout.flush()
+        time.sleep(GRACE)  # what was written is on its way through the launcher, which drops it with the job
         MPI.COMM_WORLD.Abort(code)
 
     def _leave(self) -> None:
