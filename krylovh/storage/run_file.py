@@ -1,6 +1,6 @@
 """The file of a run: what is in it, and which of two generations counts.
 
-A checkpoint is a result file (:mod:`krylovh.storage.image`: HDF5, sealed, with a digest per record), replaced as a
+A checkpoint is a result file (``krylovh.storage.image``: HDF5, sealed, with a digest per record), replaced as a
 whole whenever it is saved, and under a kernel lock as long as the run lasts.  Its records are
 
 ::

@@ -22,12 +22,11 @@ MARGIN = 8.0  # for writing the results, and for a machine that has other things
 PROGRAM = """
 import sys
 import krylovh.stochastic as stochastic
-import krylovh.cli.run as run
 real = stochastic.trace
 def announced(*arguments, **options):
     print("the trace begins", file=sys.stderr, flush=True)
     return real(*arguments, **options)
-stochastic.trace = run.trace = announced
+stochastic.trace = announced
 from krylovh.cli import main
 main()
 """
