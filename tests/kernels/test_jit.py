@@ -82,7 +82,10 @@ def test_machine_code_is_taken_from_the_cache(copy):
     assert copy.run() == (-0.02, 1, [])
 
 
-@pytest.mark.parametrize(("suffix", "content"), [("nbi", b""), ("nbc", bytes(range(256)) * 8)], ids=["index", "code"])
+@pytest.mark.parametrize(("suffix", "content"), [
+    pytest.param("nbi", b"", id="index"),
+    pytest.param("nbc", bytes(range(256)) * 8, marks=pytest.mark.full, id="code"),
+])  # fmt: skip
 def test_a_damaged_cache_is_compiled_anew_with_one_warning(copy, suffix, content):
     for path in copy.files(suffix):
         path.write_bytes(content)
