@@ -157,8 +157,8 @@ wheel: $(VENV)/.base  ## Build the wheel, install it into a clean environment an
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install --quiet "$$(ls dist/*.whl)[test]"
-	rm -rf dist/outside && mkdir dist/outside && cp -r tests pyproject.toml dist/outside
-	cd dist/outside && OPENBLAS_NUM_THREADS=1 ../../.venv-wheel/bin/python -m pytest tests/operators/test_curvature.py tests/cli/test_command_line.py -m 'not full' -p no:cacheprovider
+	rm -rf dist/outside && mkdir dist/outside && cp -r tests pyproject.toml README.md dist/outside
+	cd dist/outside && OPENBLAS_NUM_THREADS=1 ../../.venv-wheel/bin/python -m pytest tests/test_demo.py::test_five_lines_draw_the_spectrum_of_a_net_of_scikit_learn tests/operators/test_curvature.py tests/cli/test_command_line.py -m 'not full' -p no:cacheprovider
 
 # The lower bounds of pyproject.toml as exact versions
 LOWEST := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
