@@ -71,9 +71,15 @@ test-faults: $(VENV)/.test  ## Kills, failing and full disks, power cuts, damage
 mutants: $(VENV)/.test  ## Test the tests: with each of the one-line faults of tests/mutants/pack.toml one has to fail
 	$(BIN)/python tests/mutants/run.py
 
-coverage: $(VENV)/.dev  ## What share of the lines and branches of storage its tests and the injected faults reach
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m coverage run --branch --source=krylovh.storage -m pytest tests/storage tests/faults -m 'not full'
-	$(BIN)/python -m coverage report --show-missing --fail-under=95
+coverage: $(VENV)/.dev $(INTEROP)/.ready  ## What share of the errors of storage, resumed runs and readers of models the tests meet
+	$(INTEROP)/bin/python -m pip install --quiet coverage
+	rm -f .coverage .coverage.*
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest tests/storage tests/interop tests/faults tests/cli -m 'not full'
+	KERAS_BACKEND=torch OPENBLAS_NUM_THREADS=1 $(INTEROP)/bin/python -m coverage run -m pytest --doctest-modules krylovh/interop tests/interop/libraries
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+	$(BIN)/python -m coverage json --quiet -o build/coverage.json
+	$(BIN)/python tests/error_branches.py build/coverage.json --at-least 95
 
 # The report page in a browser, which is the system's: apt-get install chromium
 CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))

@@ -8,10 +8,11 @@ References
 Golub and Van Loan, Matrix Computations, 8.3.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from krylovh.krylov.ends import preference
 from krylovh.krylov.gaps import gaps_to_values
 from krylovh.krylov.pairs import Pairs
 from krylovh.krylov.scaling import ScaledOperator, binary_exponent, ldexp
@@ -20,6 +21,7 @@ from krylovh.krylov.symmetry import check_matrix_symmetry
 from krylovh.progress import ProgressFunction
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 
 __all__ = ["complete_eigenpairs", "dense_matrix"]
 
@@ -45,13 +47,14 @@ def dense_matrix(operator: SymmetricOperator, report: ProgressFunction, block_si
 
 def complete_eigenpairs(
     operator: SymmetricOperator,
-    k: int,
-    which: str,
+    choose: Callable[[Array, ScaledOperator], Index],
     rng: np.random.Generator,
     report: ProgressFunction,
     deflated: Array,
 ) -> tuple[ScaledOperator, float, Pairs, Array]:
-    """Return the scaled operator, its norm, the k wanted eigenpairs of the scaled operator, and their gaps.
+    """Return the scaled operator, its norm, the chosen eigenpairs of the scaled operator, and their gaps.
+
+    ``choose`` gets all eigenvalues of the scaled operator, ascending, and returns the indices of those that are wanted.
 
     With ``deflated`` of shape (n, m) all of this is about the complement of its orthonormal columns.
 
@@ -68,12 +71,11 @@ def complete_eigenpairs(
         vectors = complement @ coordinates
     else:
         values, vectors = np.linalg.eigh(M)
-    wanted = preference(values, which)
-    chosen = np.sort(wanted[:k])
+    chosen = np.sort(choose(values, A))
     X, theta = vectors[:, chosen], values[chosen]
-    operator.release()  # k products more are no reason to lose everything
+    operator.release()  # a few products more are no reason to lose everything
     AX = A(X)
     pairs = Pairs(theta, X, AX, np.linalg.norm(AX - X * theta, axis=0))
     norm = float(np.abs(values).max())
     error = 10 * np.sqrt(A.n) * A.eps * norm
-    return A, norm, pairs, gaps_to_values(theta, pairs.residual_norms, values[wanted[k:]], error)
+    return A, norm, pairs, gaps_to_values(theta, pairs.residual_norms, np.delete(values, chosen), error)

@@ -175,10 +175,10 @@ def eigsh(
         if record.result is not None:
             return cast(EigenResult, record.result)
         operator.record, seed = record, record.seed
-        if interval is not None:
+        if which == "SM" or (capacity == n and operator.remaining > n + k):
+            result = complete_spectrum(operator, request, seed, report, deflated, interval)
+        elif interval is not None:
             result = filtered_stages(operator, request, seed, report, interval, max_restarts, verify, deflated, storage)
-        elif which == "SM" or (capacity == n and operator.remaining > n + k):
-            result = complete_spectrum(operator, request, seed, report, deflated)
         else:
             return krylov_stages(
                 operator,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from krylovh.krylov.basis import BasisStorage
 from krylovh.krylov.dense import complete_eigenpairs
-from krylovh.krylov.ends import Request
+from krylovh.krylov.ends import Request, preference
 from krylovh.krylov.gaps import gaps_to_interval
 from krylovh.krylov.interval import IntervalSearch
 from krylovh.krylov.pairs import Pairs
@@ -26,15 +26,35 @@ __all__ = ["complete_spectrum", "filtered_stages", "krylov_stages"]
 
 
 def complete_spectrum(
-    operator: SymmetricOperator, request: Request, seed: int, report: ProgressFunction, deflated: Array
+    operator: SymmetricOperator,
+    request: Request,
+    seed: int,
+    report: ProgressFunction,
+    deflated: Array,
+    interval: tuple[float, float] | None = None,
 ) -> EigenResult:
-    """Stages 1 to 3 in one: the whole spectrum."""
+    """Stages 1 to 3 in one: the whole spectrum, and of it the wanted pairs, or at most k in an interval."""
+    too_many = False
+
+    def choose(values: Array, A: ScaledOperator) -> NDArray[np.intp]:
+        nonlocal too_many
+        if interval is None:
+            return preference(values, request.which)[: request.k]
+        a, b = (float(ldexp(end, -A.exponent)) for end in interval)
+        rounding = 10 * A.eps * float(np.abs(values).max())
+        inside = np.flatnonzero((values >= a - rounding) & (values <= b + rounding))
+        too_many = inside.size > request.k
+        return inside[: request.k]
+
     try:
         rng = random_stream(seed, "probe")
-        A, norm, pairs, gaps = complete_eigenpairs(operator, request.k, request.which, rng, report, deflated)
+        A, norm, pairs, gaps = complete_eigenpairs(operator, choose, rng, report, deflated)
     except STOPS as stop:
         return _nothing(operator, request, seed, stop)
-    return eigen_result(A, request, seed, pairs, norm, gaps, set_verified=True)
+    if interval is not None:
+        request = Request(pairs.values.size + too_many, request.which, request.tol)
+    stopped = Status.BUDGET if too_many else None
+    return eigen_result(A, request, seed, pairs, norm, gaps, stopped, set_verified=not too_many)
 
 
 def krylov_stages(

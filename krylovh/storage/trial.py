@@ -20,35 +20,46 @@ _SECONDS = 60
 _CPU_SECONDS = 5  # and one more for each 16 MB
 _MEMORY = 1 << 32  # bytes of addresses, beside those that the file itself may fill
 
-# Errors are not its business: they are raised and named when the file is read in earnest.
+# The child does what the reader will do: the survey of the structure first, then every attribute and value.  Errors are
+# not its business: they are raised and named when the file is read in earnest.  The packages are entered without their
+# __init__, which would import Numba.
 _READER = """
-import contextlib, os, resource, sys
+import contextlib, os, resource, sys, types
 import h5py
 
-seconds, memory = map(int, sys.argv[1:])
+package, seconds, memory = sys.argv[1], *map(int, sys.argv[2:])
 for limit, value in (resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory):
     with contextlib.suppress(ValueError):  # a stricter limit is in force already
         resource.setrlimit(limit, (value, value))
+for name, folder in ("krylovh", package), ("krylovh.storage", os.path.join(package, "storage")):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [folder]
+from krylovh.storage.structure import attributes_of, child_of, survey
 
-def walk(group, depth):
-    for name in group:
+def groups_of(group):
+    yield group
+    for item in group.values():
+        if isinstance(item, h5py.Group):
+            yield from groups_of(item)
+
+def read(group, size):
+    if not isinstance(group, h5py.Group):
+        return
+    datasets = survey(group, size).values()  # from here on there are no cycles, and no other files
+    for item in (*groups_of(group), *datasets):
         with contextlib.suppress(Exception):
-            if group.get(name, getlink=True).__class__ is not h5py.HardLink:
-                continue
-            item = group[name]
-            for key in item.attrs:
-                with contextlib.suppress(Exception):
-                    item.attrs[key]
-            if isinstance(item, h5py.Group) and depth < 9:
-                walk(item, depth + 1)
-            elif isinstance(item, h5py.Dataset) and not item.is_virtual and not item.external:
-                item.id.get_storage_size()
-                if item.nbytes <= 2**28:
-                    item[()]
+            attributes_of(item)
+    for dataset in datasets:
+        with contextlib.suppress(Exception):
+            dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()]
 
 with contextlib.suppress(Exception), h5py.File(os.fdopen(0, "rb"), "r") as file:
-    dict(file.attrs)
-    walk(file, 0)
+    size = os.fstat(0).st_size
+    with contextlib.suppress(Exception):
+        attributes_of(file)
+    for name in ("/", *file):  # a result can be sound beside another that is not
+        with contextlib.suppress(Exception):
+            read(file if name == "/" else child_of(file, name), size)
 """
 
 
@@ -68,8 +79,9 @@ def read_in_child(raw: BinaryIO, path: Path) -> None:
     """
     size = raw.seek(0, 2)
     raw.seek(0)
+    package = str(Path(__file__).resolve().parents[1])
     limits = str(_CPU_SECONDS + size // 2**24), str(_MEMORY + 2 * size)
-    command = [sys.executable, "-I", "-c", _READER, *limits]
+    command = [sys.executable, "-I", "-c", _READER, package, *limits]
     without_plugins = os.environ | {"HDF5_PLUGIN_PRELOAD": "::"}
     try:
         finished = subprocess.run(

@@ -6,12 +6,17 @@ may be there.  A new kind of save is one more line in :data:`SCENARIOS`.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
-from krylovh import Network, ResultStore, load_network
+from krylovh import Network, ResultStore, load_network, resume, trace
+from krylovh.storage import checkpoint as checkpoint_module
+from krylovh.storage.layout import Record
+from krylovh.storage.run_file import newest
+from resumed import differing, often
 
 Acknowledge = Callable[[int], None]
 
@@ -20,6 +25,7 @@ class NewRecords:
     """Record after record is added to one file of results."""
 
     name = "run.h5"
+    leaves = ("run.h5",)
 
     def run(self, folder: Path, first: int, acknowledge: Acknowledge) -> None:
         store = ResultStore(folder / self.name, timeout=20)
@@ -92,6 +98,7 @@ class Net:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.leaves = (name,)
 
     def run(self, folder: Path, first: int, acknowledge: Acknowledge) -> None:
         net = Network((30, 40, 10), "tanh")
@@ -109,10 +116,40 @@ class Net:
         Network((1, 1), "identity", np.zeros(2)).save(folder / self.name)
 
 
+class CheckpointedRun:
+    """A trace is estimated with a checkpoint, and resumed after each kill: what was acknowledged are generations."""
+
+    name = "run.h5"
+    leaves = ("run.h5", "run.h5.previous")
+    _matrix = np.diag(np.linspace(1.0, 2.0, 60)) + 0.1
+    _arguments: ClassVar = {"num_products": 3000, "method": "hutchinson", "block_size": 1, "rng": 7}
+
+    def run(self, folder: Path, first: int, acknowledge: Acknowledge) -> None:
+        real = checkpoint_module.save_generation
+
+        def save(target: Path, records: Mapping[str, Record]) -> None:
+            real(target, records)
+            acknowledge(newest(target).header.generation)
+
+        checkpoint_module.save_generation = save  # in a child that has not long to live
+        trace(self._matrix, **self._arguments, checkpoint=often(folder / self.name))
+
+    def check(self, folder: Path, acknowledged: set[int], attempted: set[int], rng: random.Random) -> None:
+        saved = newest(folder / self.name)
+        assert saved.header.generation >= max(acknowledged), f"acknowledged {max(acknowledged)}, found {saved.header}"
+        assert len(saved.units()) >= max(acknowledged) - 1  # the first generation holds none
+
+    def finish(self, folder: Path) -> None:
+        """The answer is that of a run that nobody disturbed."""
+        found = resume(folder / self.name, self._matrix)
+        assert differing(found, trace(self._matrix, **self._arguments)) == []
+
+
 SCENARIOS = {
     "new records": NewRecords(),
     "one record overwritten": Overwritten(),
     "many records at once": ManyAtOnce(),
     "a net as npz": Net("net.npz"),
     "a net as HDF5": Net("net.h5"),
+    "a checkpointed run": CheckpointedRun(),
 }

@@ -37,6 +37,26 @@ def test_eigenvalues_on_the_ends_belong_to_the_interval():
     assert result.set_verified
 
 
+@pytest.mark.parametrize("n", [1, 2, 13, 90])
+@pytest.mark.parametrize("exponent", [-400, 0, 400])
+def test_small_orders_take_the_whole_spectrum(n, exponent):
+    eigenvalues = np.ldexp(np.arange(n) - 3.0, exponent)
+    ends = tuple(np.ldexp([-1.5, 4.0], exponent))
+    result = eigsh(np.diag(eigenvalues), n, which=ends, rng=0)
+    expected = eigenvalues[(eigenvalues >= ends[0]) & (eigenvalues <= ends[1])]
+    assert (result.eigenvalues == expected).all()
+    assert (result.status, result.set_verified) == (Status.CONVERGED, True)
+    assert result.num_products == n + expected.size
+    if expected.size > 1:
+        few = eigsh(np.diag(eigenvalues), expected.size - 1, which=ends, rng=0)
+        assert (few.status, few.set_verified, few.eigenvalues.size) == (Status.BUDGET, False, expected.size - 1)
+
+
+def test_the_complement_of_known_vectors_in_an_interval():
+    result = eigsh(np.diag(np.arange(20.0)), 10, which=(2.5, 6.5), rng=0, deflate=np.eye(20)[:, [4]])
+    assert result.eigenvalues == pytest.approx([3.0, 5.0, 6.0])
+
+
 def test_more_eigenvalues_than_asked_for_are_not_a_complete_set():
     reference = zoo.clement(200)
     result = eigsh(reference.operator(), 3, which=(-20.0, 20.0), rng=0)
