@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from krylovh import Estimate, Network, ResultStore, Status, load_data, load_network
 from interop.test_files import safetensors
 from interop.test_keras_files import B0, B1, K0, K1, dense, keras_file, sequential
+from krylovh import Estimate, Network, ResultStore, Status, load_data, load_network
 
 ESTIMATE = Estimate(1.5, 0.5, (0.0, 2.0), 30, 7, Status.CONVERGED, "hutchinson")
 X, Y = np.random.default_rng(0).random((20, 3)), np.arange(20)

@@ -1,4 +1,4 @@
-"""More than 300 kills at random instants of saves and of checkpointed runs: no acknowledged number is lost, and no file unreadable."""
+"""360 kills at random instants of saves and of checkpointed runs: nothing acknowledged is lost, no file unreadable."""
 
 import os
 import random

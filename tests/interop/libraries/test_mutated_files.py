@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+
 from faults.formats import Format
 from faults.mutations import burst, flip, mutate
 from faults.test_mutated_files import MUTATED, read_many
-
 from krylovh import load_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
