@@ -287,7 +287,7 @@ def tallies(solvers, n, seeds, console, task):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-n", type=int, default=100, help="order of the operators")
+    parser.add_argument("-n", type=int, default=150, help="order of the operators")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--only", help="solvers whose name contains this")
     parser.add_argument("--readme", help="page whose table is renewed")

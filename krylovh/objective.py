@@ -260,6 +260,11 @@ class Objective:
         return 0
 
     @property
+    def own_samples(self) -> "tuple[Array | RowStream, Array, Array | None]":
+        """Inputs, targets and weights of the samples of this process."""
+        return self._data.X, self.targets.as_given, self.sample_weight
+
+    @property
     def adds_ridge(self) -> bool:
         """Whether this process adds the regulariser to a sum over samples: one of all has to."""
         return True
@@ -466,6 +471,10 @@ class Objective:
         Seeds and decisions that depend on time go through this.
         """
         return value
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all processes that samples are spread over, in their order; of one alone, its own."""
+        return [value]
 
     def _pass(self, kept: list[tuple[Array, ...]], values: Array, gradient: Array) -> Iterator[Chunk]:
         """Go through all chunks; linearise those that are not in ``kept``, adding up the lanes' losses and gradients.

@@ -4,6 +4,7 @@ from importlib import import_module
 from os import PathLike
 from typing import Any
 
+from krylovh.agreement import agreement_of, by_the_first
 from krylovh.storage.checkpoint import Checkpoint
 
 #: the functions that take a checkpoint; a file that names another one is refused
@@ -76,7 +77,7 @@ def resume(checkpoint: str | PathLike[str] | Checkpoint, subject: Any, **changes
     (20, 40, 0)
     """
     given = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-    run = given.describe()
+    run = by_the_first(agreement_of(subject), given.describe)
     if run.task not in RESUMABLE:
         raise ValueError(f"checkpoint must be one of {', '.join(RESUMABLE)}, got one of {run.task!r}")
     arguments = {**run.arguments, **changes, "checkpoint": given}

@@ -187,6 +187,10 @@ class DistributedObjective(Objective):
         """Return the value of rank 0."""
         return self.ranks.agree(value)
 
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all ranks."""
+        return self.ranks.gather(value)
+
     def subset(self, rows: Any) -> "DistributedObjective":
         """Return the objective on some samples of all, by a slice, a mask or positions: each rank keeps its own.
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from krylovh.agreement import agreement_of, by_the_first, is_first
 from krylovh.objective import Objective
 from krylovh.storage.digest import array_digest
 from krylovh.storage.errors import CheckpointMismatchError, CheckpointWarning
@@ -148,30 +149,39 @@ def opened_run(
     FileLockedError, CorruptFileError, UntrustedFileError, UnsupportedFormatError, OSError
     """
     chosen = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-    with locked(chosen.path, timeout=chosen.timeout) as target:
-        fixed, optional = _encoded(arguments), _encoded(larger)
-        saved = newest(target)
-        mark, here = fingerprint_of(subject), _text(machine())
-        if saved is None:
-            seed = fresh_seed() if seed is None else seed
-        else:
-            header = saved.header
-            if header.task != task:
-                raise CheckpointMismatchError(f"{chosen.path} belongs to a run of {header.task}, here is one of {task}")
-            compare(chosen.path, (json.loads(header.fingerprint), header.product), mark)
-            _compare_arguments(chosen.path, json.loads(header.arguments), fixed)
-            recorded = int(header.seed)
-            if seed not in (None, recorded):
-                raise CheckpointMismatchError(
-                    f"{chosen.path} belongs to another run: its seed is {recorded}, here {seed}"
-                )
-            seed = recorded
-            _compare_machines(chosen.path, json.loads(header.machine), json.loads(here))
+    agree = agreement_of(subject)
+    fixed, optional = _encoded(arguments), _encoded(larger)
+    mark, here = fingerprint_of(subject), _text(machine())
+    with contextlib.ExitStack() as stack:
+
+        def open_file() -> tuple[Path, SavedRun | None]:
+            target = stack.enter_context(locked(chosen.path, timeout=chosen.timeout))
+            saved = newest(target)
+            if saved is not None:
+                header = saved.header
+                if header.task != task:
+                    message = f"{chosen.path} belongs to a run of {header.task}, here is one of {task}"
+                    raise CheckpointMismatchError(message)
+                compare(chosen.path, (json.loads(header.fingerprint), header.product), mark)
+                _compare_arguments(chosen.path, json.loads(header.arguments), fixed)
+                recorded = int(header.seed)
+                if seed not in (None, recorded):
+                    message = f"{chosen.path} belongs to another run: its seed is {recorded}, here {seed}"
+                    raise CheckpointMismatchError(message)
+                _compare_machines(chosen.path, json.loads(header.machine), json.loads(here))
+            return target, saved
+
+        # of processes that share an operator the first has the file, and all know what is in it
+        target, saved = by_the_first(agree, open_file)
+        if saved is not None:
+            seed = int(saved.header.seed)
+        elif seed is None:
+            seed = agree(fresh_seed())
         encoded, values = {**fixed, **optional}, {**arguments, **larger}
         kept = [name for name, value in encoded.items() if isinstance(value, dict) and "digest" in value]
         records = {f"argument {name}": to_record(values[name]) for name in kept}
         identity = _Identity(task, seed, fixed, optional, records, mark, here)
-        recorder = RunRecorder(chosen, target, identity, saved)
+        recorder = RunRecorder(chosen, target if is_first(agree) else None, identity, saved)
         if saved is None:
             recorder._save("", dict)  # so that a run that is killed at once can be resumed, and knows that it is
         yield recorder
@@ -189,11 +199,16 @@ class _Identity:
 
 
 class RunRecorder:
-    """The memory of a run in a file; see :class:`krylovh.recording.Recorder`."""
+    """The memory of a run; see :class:`krylovh.recording.Recorder`.
+
+    In a file, or, with no ``target``, in a process that shares the work with another, which has the file.
+    """
 
     remembers = True
 
-    def __init__(self, checkpoint: Checkpoint, target: Path, identity: _Identity, saved: SavedRun | None) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, target: Path | None, identity: _Identity, saved: SavedRun | None
+    ) -> None:
         self.checkpoint, self._target, self._identity = checkpoint, target, identity
         self.seed = identity.seed
         self.result: Any = None
@@ -244,6 +259,8 @@ class RunRecorder:
 
     def offer(self, name: str, state: Callable[[], Mapping[str, Any]], *, force: bool = False) -> None:
         """Save if that is due."""
+        if self._target is None:
+            return
         if self._just_restored and not force:
             self._just_restored = False
             return
@@ -265,6 +282,8 @@ class RunRecorder:
     def _save(
         self, name: str, state: Callable[[], Mapping[str, Any]], *, force: bool = True, finished: bool = False
     ) -> None:
+        if self._target is None:
+            return
         content = dict(state())
         arrays = {key: value for key, value in content.items() if isinstance(value, np.ndarray)}
         size = sum(array.nbytes for array in arrays.values()) + sum(a.nbytes for u in self._units for a in u[2])
@@ -327,7 +346,7 @@ def _compare_machines(path: Path, saved: dict[str, Any], here: dict[str, Any]) -
     changed = [name for name in sorted({*saved, *here}) if saved.get(name) != here.get(name)]
     if changed:
         message = f"{path} was written with other {', '.join(changed)}: the last bits may differ from those of one run"
-        warnings.warn(message, CheckpointWarning, stacklevel=6)
+        warnings.warn(message, CheckpointWarning, stacklevel=8)
 
 
 def _encoded(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from krylovh.objective import Objective
-from krylovh.storage.digest import array_digest, content_digest
+from krylovh.storage.digest import array_digest, content_digest, rows_digest
 from krylovh.storage.errors import CheckpointMismatchError
-from krylovh.storage.provenance import data_digest, environment
+from krylovh.storage.provenance import environment
 
 __all__ = ["Fingerprint", "compare", "fingerprint_of", "machine"]
 
@@ -103,18 +103,24 @@ _DESCRIPTIVE = {"operator", "shape", "dtype", "loss", "reduction", "architecture
 
 def _objective_fields(objective: Objective) -> dict[str, Any]:
     net = objective.net
-    if objective.num_own_samples != objective.num_samples:
-        raise ValueError("checkpoint must be None where samples are spread over ranks, whose files would be many")
     return {
         "architecture": repr((net.widths, net.activations, net.sources, net.bias)),
         "weights": array_digest(net.theta),
         "samples": int(objective.num_samples),
-        "data": data_digest(objective.X, objective.y, objective.sample_weight),
+        "data": _data_digest(objective),
         "loss": f"{objective.loss}, delta {objective.targets.delta:g}" if objective.loss == "huber" else objective.loss,
         "reduction": objective.reduction,
         "regulariser": array_digest(objective.l2),
         "dtype": str(objective.dtype),
     }
+
+
+def _data_digest(objective: Objective) -> str:
+    """Return a digest of all samples in their order, the same however they are spread over processes."""
+    parts = dict(zip(("X", "y", "sample_weight"), objective.own_samples, strict=True))
+    arrays = {name: part for name, part in parts.items() if part is not None}
+    own = rows_digest(objective.first_own_sample, arrays)
+    return f"{sum(objective.gather(own)) % (1 << 256):064x}"
 
 
 def _product_with_a_known_vector(operator: Any) -> NDArray[np.float64]:

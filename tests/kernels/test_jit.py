@@ -78,14 +78,14 @@ def copy(tmp_path_factory):
     return copy
 
 
+# They compile all kernels three times, which is why they are among the tests of faults
+@pytest.mark.faults
 def test_machine_code_is_taken_from_the_cache(copy):
     assert copy.run() == (-0.02, 1, [])
 
 
-@pytest.mark.parametrize(("suffix", "content"), [
-    pytest.param("nbi", b"", id="index"),
-    pytest.param("nbc", bytes(range(256)) * 8, marks=pytest.mark.full, id="code"),
-])  # fmt: skip
+@pytest.mark.faults
+@pytest.mark.parametrize(("suffix", "content"), [("nbi", b""), ("nbc", bytes(range(256)) * 8)], ids=["index", "code"])
 def test_a_damaged_cache_is_compiled_anew_with_one_warning(copy, suffix, content):
     for path in copy.files(suffix):
         path.write_bytes(content)
@@ -97,6 +97,7 @@ def test_a_damaged_cache_is_compiled_anew_with_one_warning(copy, suffix, content
     assert copy.run() == (-0.02, 1, [])
 
 
+@pytest.mark.faults
 def test_an_edit_of_another_kernel_file_is_seen(copy):
     copy.edit("activations.py", "LEAKY_SLOPE = 0.01", "LEAKY_SLOPE = 0.25")
     assert copy.run() == (-0.5, 0, [])

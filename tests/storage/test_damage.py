@@ -48,7 +48,7 @@ def edited(image, change):
 
 
 # Each such file is first read in a process of its own: all of them in the long run alone
-some_or_all = pytest.mark.parametrize("number", [8, pytest.param(None, marks=pytest.mark.full)], ids=["some", "all"])
+some_or_all = pytest.mark.parametrize("number", [4, pytest.param(None, marks=pytest.mark.full)], ids=["some", "all"])
 
 
 def drawn(sizes, number):

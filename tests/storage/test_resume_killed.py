@@ -80,11 +80,12 @@ def check(task, kills, seed, tmp_path):
     assert differing(whole, found, but=("seconds", "seconds_history")) == []
 
 
+@pytest.mark.faults
 def test_a_killed_search_goes_on(tmp_path):
     check("eigsh", 2, 0, tmp_path)
 
 
-@pytest.mark.full
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "task", ["eigsh", "trace", "diagonal", "spectral_density", "minimize", "prune", "hessian_matrix"]
 )
