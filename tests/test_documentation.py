@@ -1,5 +1,6 @@
 """The pages of the documentation name what there is, and nothing else."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -39,3 +40,12 @@ def test_every_page_is_in_a_table_of_contents():
     pages = {page.with_suffix("").resolve() for page in [*PAGES.rglob("*.md"), *PAGES.glob("notebooks/*.ipynb")]}
     built = {page for page in pages if "generated" not in page.parts}
     assert built - {(PAGES / "index").resolve()} <= listed
+
+
+def test_the_headlines_of_the_front_page_are_what_the_tables_say():
+    spec = importlib.util.spec_from_file_location("headlines", ROOT / "experiments" / "headlines.py")
+    headlines = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(headlines)
+    shown = (ROOT / "README.md").read_text().split(headlines.BEGIN)[1].split(headlines.END)[0]
+    assert shown == headlines.block((ROOT / "experiments" / "README.md").read_text())
+    assert shown.count("\n") >= 10

@@ -1,6 +1,5 @@
 """A net from a file of any supported format, told by its content."""
 
-import io
 import os
 import zipfile
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from krylovh.interop.assembly import Outputs
 from krylovh.network import Network
 from krylovh.storage.atomic import open_regular
 from krylovh.storage.errors import CorruptFileError, UntrustedFileError
+from krylovh.storage.npz import damage_named
 
 __all__ = ["load_network"]
 
@@ -110,11 +110,8 @@ def _reader(raw: BinaryIO, path: Path) -> Reader:
 def _zip_reader(raw: BinaryIO, path: Path) -> Reader:
     from krylovh.interop import keras_files, state_dicts, torch_files
 
-    try:
-        with zipfile.ZipFile(raw) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, io.UnsupportedOperation) as error:
-        raise CorruptFileError(f"{path}: damaged or truncated zip file ({error})") from error
+    with damage_named(path, "zip"), zipfile.ZipFile(raw) as archive:
+        names = archive.namelist()
     if "config.json" in names and "model.weights.h5" in names:
         return keras_files.read_keras
     if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):

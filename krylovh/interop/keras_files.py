@@ -8,7 +8,6 @@ import json
 import re
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +23,7 @@ from krylovh.network import Network
 from krylovh.storage.errors import CorruptFileError, UntrustedFileError
 from krylovh.storage.image import open_hdf5
 from krylovh.storage.inputs import network_of_file
+from krylovh.storage.npz import damage_named
 from krylovh.storage.structure import INFLATED_LIMIT, RATIO_LIMIT, SMALL, attributes_of, child_of, survey
 from krylovh.storage.trial import read_in_child
 
@@ -39,16 +39,13 @@ def read_keras(raw: BinaryIO, path: Path, activations: str | Sequence[str] | Non
     """Read a ``.keras`` file."""
     if activations is not None:
         raise ValueError(f"{path}: activations= is for files of weights alone; this model says what it applies")
-    try:
-        with zipfile.ZipFile(raw) as archive, tempfile.TemporaryFile() as weights:
-            sizes = _checked(archive, path, raw.seek(0, 2))
-            config = _json(archive.read(sizes["config.json"]), path)
-            with archive.open(sizes["model.weights.h5"]) as member:
-                while piece := member.read(1 << 20):
-                    weights.write(piece)
-            datasets = _datasets(weights, path)[0]
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise CorruptFileError(f"{path}: damaged or truncated .keras file ({error})") from error
+    with damage_named(path, ".keras"), zipfile.ZipFile(raw) as archive, tempfile.TemporaryFile() as weights:
+        sizes = _checked(archive, path, raw.seek(0, 2))
+        config = _json(archive.read(sizes["config.json"]), path)
+        with archive.open(sizes["model.weights.h5"]) as member:
+            while piece := member.read(1 << 20):
+                weights.write(piece)
+        datasets = _datasets(weights, path)[0]
     names = {stored: label for label, stored in saved_names(config, str(path)).items()}
     arrays: dict[str, list[Array]] = {}
     for stored, group in _variables(datasets).items():

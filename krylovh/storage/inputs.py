@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from krylovh.storage.atomic import open_regular, replace_file
+from krylovh.storage.digest import content_digest
 from krylovh.storage.errors import CorruptFileError
 from krylovh.storage.image import check_bytes, hdf5_image, open_hdf5
 from krylovh.storage.lock import locked
@@ -126,8 +127,15 @@ def network_of_file(raw: BinaryIO, path: Path, activations: str | Sequence[str] 
     """
     from krylovh.network import Network
 
-    names, arrays = _read(raw, path, lambda name: name in _TOPOLOGY or name.startswith("layers."))
+    names, arrays = _read(raw, path, lambda name: name in (*_TOPOLOGY, "digest") or name.startswith("layers."))
     with _naming(path):
+        digest = arrays.pop("digest", None)
+        if digest is not None and _text(digest) != _digest(
+            {name: arrays[name] for name in _TOPOLOGY if name in arrays}
+        ):
+            raise CorruptFileError(
+                "the net does not match its SHA-256 digest; a file changed on purpose must not have one"
+            )
         layers = {name: array for name, array in arrays.items() if name.startswith("layers.")}
         if layers and "theta" in arrays:
             raise ValueError(f"has both 'theta' and {min(layers)!r}; needed is one of the two forms of a net")
@@ -170,6 +178,7 @@ def save_network(path: str | os.PathLike[str], net: "Network") -> None:
     path = Path(path)
     arrays = {"theta": net.theta, "widths": np.array(net.widths), "bias": np.array(net.bias)}
     texts = {"activations": json.dumps(net.activations), "sources": json.dumps(net.sources)}
+    texts["digest"] = _digest({**arrays, **{key: np.array(text) for key, text in texts.items()}})
     if path.suffix == ".npz":
         content = npz_bytes({**arrays, **{key: np.array(text) for key, text in texts.items()}})
     elif path.suffix in (".h5", ".hdf5"):
@@ -201,6 +210,13 @@ def _read_hdf5(raw: Any, path: Path, wanted: Callable[[str], bool]) -> tuple[lis
                 is_text = h5py.check_string_dtype(dataset.dtype) is not None
                 arrays[name] = np.asarray(dataset.asstr()[()] if is_text else dataset[()])
         return sorted({*datasets, *arrays}), arrays
+
+
+def _digest(arrays: Arrays) -> str:
+    """Return the digest of a net's arrays and texts: what reading gives back, in HDF5 as in npz."""
+    return content_digest(
+        {name: _text(array.item()) if array.dtype.kind in "OSU" else array for name, array in arrays.items()}
+    )
 
 
 def _network(arrays: Arrays) -> dict[str, Any]:
@@ -291,6 +307,8 @@ def _naming(path: Path) -> Iterator[None]:
     """Put the path before the message of whatever is wrong with the content."""
     try:
         yield
+    except CorruptFileError as error:
+        raise CorruptFileError(f"{path}: {error}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -12,7 +12,8 @@ import math
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,18 +64,42 @@ def read_npz(raw: BinaryIO, path: Path, wanted: Callable[[str], bool]) -> tuple[
     >>> read_npz(raw, Path("data.npz"), lambda name: name == "X")
     (['X', 'notes'], {'X': array([0., 0.])})
     """
-    try:
-        with zipfile.ZipFile(raw) as archive:
+    with damage_named(path, ".npz"), zipfile.ZipFile(raw) as archive:
+        try:
             members = _checked_members(archive, raw.seek(0, 2))
             return list(members), {name: _read(archive, members[name]) for name in members if wanted(name)}
-    except (CorruptFileError, UntrustedFileError) as error:
-        raise type(error)(f"{path}: {error}") from None
+        except (CorruptFileError, UntrustedFileError) as error:
+            raise type(error)(f"{path}: {error}") from None
+
+
+@contextmanager
+def damage_named(path: Path, kind: str) -> Iterator[None]:
+    """Say of whatever goes wrong in a zip archive, be it in its directory or in a member, which file is damaged.
+
+    The errors of this library pass, and those of a failing disk.
+
+    Raises
+    ------
+    CorruptFileError, OSError
+
+    Examples
+    --------
+    >>> with damage_named(Path("net.keras"), ".keras"):
+    ...     zipfile.ZipFile(io.BytesIO(b"no zip"))
+    Traceback (most recent call last):
+        ...
+    krylovh.storage.errors.CorruptFileError: net.keras: damaged or truncated .keras file (File is not a zip file)
+    """
+    try:
+        yield
+    except (CorruptFileError, UntrustedFileError):
+        raise
     except OSError as error:  # of the disk, unless it is the one for places that no file has
-        if error.errno != errno.EINVAL:
+        if error.errno not in (None, errno.EINVAL):
             raise OSError(error.errno, error.strerror, str(path)) from error
-        raise CorruptFileError(f"{path}: damaged or truncated .npz file ({error})") from error
+        raise CorruptFileError(f"{path}: damaged or truncated {kind} file ({error})") from error
     except _DAMAGE as error:
-        raise CorruptFileError(f"{path}: damaged or truncated .npz file ({error})") from error
+        raise CorruptFileError(f"{path}: damaged or truncated {kind} file ({error})") from error
 
 
 def npz_bytes(arrays: dict[str, NDArray[Any]]) -> bytes:

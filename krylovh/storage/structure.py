@@ -122,7 +122,7 @@ def attributes_of(item: Any) -> dict[str, str | NDArray[Any]]:
     {'delta': array(1.), 'loss': 'huber'}
     """
     values: dict[str, str | NDArray[Any]] = {}
-    for name in sorted(item.attrs):
+    for name in _names(item.attrs, item):
         if name in _DIMENSION_ATTRIBUTES:
             continue
         attribute = item.attrs.get_id(name)
@@ -143,7 +143,7 @@ def _walk(group: Any, prefix: str, seen: set[int], depth: int) -> Iterator[tuple
     """Yield every dataset below a group with its path."""
     if depth > _DEPTH_LIMIT:
         raise UntrustedFileError(f"{group.name!r} is nested more than {_DEPTH_LIMIT} groups deep")
-    for name in sorted(group):
+    for name in _names(group, group):
         item = child_of(group, name)
         address = _address(item)
         if address in seen:
@@ -155,6 +155,14 @@ def _walk(group: Any, prefix: str, seen: set[int], depth: int) -> Iterator[tuple
             yield f"{prefix}{name}", item
         else:
             raise UntrustedFileError(f"{item.name!r} is neither a group nor a dataset")
+
+
+def _names(members: Any, item: Any) -> list[str]:
+    """Return names in order; h5py gives those that are not UTF-8 as bytes, and cannot be asked for them."""
+    for name in members:
+        if not isinstance(name, str):
+            raise UntrustedFileError(f"{item.name!r} has a name that is not text: {name!r}")
+    return sorted(members)
 
 
 def _check_storage(dataset: Any) -> int:

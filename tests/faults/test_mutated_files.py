@@ -1,5 +1,6 @@
 """4,000 flipped bits and bursts, and 2,000 mutated files of each format: nothing wrong gets in, nothing breaks."""
 
+import contextlib
 import os
 import random
 import signal
@@ -10,7 +11,7 @@ import traceback
 import numpy as np
 import pytest
 
-from faults import forked
+from faults.forked import Server
 from faults.formats import FORMATS
 from faults.mutations import burst, flip, mutate
 from krylovh.storage import image
@@ -63,16 +64,14 @@ def read_one(format_, path, content, good, checked):
     return False
 
 
-def read_many(format_, folder, change, count, seed, checked):
-    """Read that many changed files in a child."""
+def read_many(format_, folder, change, count, seed, checked, *modules):
+    """Read that many changed files in a child, and their parsers with these modules in children of a server's."""
     folder.mkdir(exist_ok=True)
-    import onnx  # noqa: F401  # for all forks at once
-
     format_.write(folder / format_.name)
     content, good = (folder / format_.name).read_bytes(), format_.read(folder / format_.name)
 
     def work(say):
-        subprocess.run = forked.run  # in this child alone
+        subprocess.run = Server("h5py", *modules).run  # in this child alone, with which the server ends
         refused = 0
         for number in range(count):
             say(f"file {number}")
@@ -87,7 +86,7 @@ def read_many(format_, folder, change, count, seed, checked):
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("format_", FORMATS, **by_name)
 def test_mutated_files_are_refused_or_read_rightly(tmp_path, format_, part):
-    read_many(format_, tmp_path, mutate, -(-MUTATED // PARTS), f"mutate {part}", format_.checked)
+    read_many(format_, tmp_path, mutate, -(-MUTATED // PARTS), f"mutate {part}", format_.checked, "onnx")
 
 
 @pytest.mark.parametrize("format_", FORMATS, **by_name)
@@ -96,12 +95,13 @@ def test_forks_decide_as_the_processes_that_they_stand_for(tmp_path, format_):
     path = tmp_path / format_.name
     format_.write(path)
     content, good = path.read_bytes(), format_.read(path)
-    with pytest.MonkeyPatch.context() as patch:
+    server = Server("h5py", "onnx")
+    with contextlib.closing(server), pytest.MonkeyPatch.context() as patch:
         for number in range(12):
             changed = mutate(content, random.Random(f"alike {number}"))
             verdict = read_one(format_, path, changed, good, False)
             patch.setattr(image, "_known", {})
-            patch.setattr(subprocess, "run", forked.run)
+            patch.setattr(subprocess, "run", server.run)
             assert read_one(format_, path, changed, good, False) == verdict, f"file {number}"
             patch.undo()
 
