@@ -144,7 +144,7 @@ RESULTS := results
 run = $(BENCH) $(PEERS)/bin/python experiments/$(1).py $(2) -o $(RESULTS)/$(1).h5 --readme experiments/README.md
 picture = --picture docs/$(1).png
 
-experiments: $(PEERS)/.ready  ## All experiments, quick settings: their tables and pictures; MONKS=folder for the data of pruning
+experiments: $(PEERS)/.ready $(MPI)/.ready  ## All experiments, quick settings: their tables and pictures; MONKS=folder for the data of pruning
 	rm -rf $(RESULTS) && mkdir $(RESULTS)
 	$(call run,products_accuracy) $(call picture,products_accuracy)
 	$(call run,spectrum_steps) $(call picture,spectrum_steps) --store $(RESULTS)/spectrum_densities.h5
@@ -155,6 +155,8 @@ experiments: $(PEERS)/.ready  ## All experiments, quick settings: their tables a
 	$(call run,evidence) $(call picture,evidence) --store $(RESULTS)/posteriors.h5
 	$(call run,laplace_evidence)
 	$(call run,calibration,--seeds 3)
+	$(call run,truth,-n 120 --seeds 1)
+	$(BENCH) $(MPI)/bin/python experiments/scaling.py -o $(RESULTS)/scaling.h5 --readme experiments/README.md
 	$(call run,training,autoencoder --seeds 1)
 	$(call run,pruning,$(MONKS) --seeds 20 --retraining-seeds 3) $(call picture,pruning)
 

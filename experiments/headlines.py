@@ -98,7 +98,7 @@ def headlines(tables):
     )
     shares = tables("retraining")
     yield (
-        f"Retraining after 1 to 10 % of the samples are gone: {span(shares, 'share')} of the products of a new training",
+        f"Retraining after 1 to 10 % of the samples are gone: {span(shares, 'share')} of the products of a new one",
         "python experiments/influence.py",
     )
     differences = tables("laplace-torch")

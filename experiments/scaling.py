@@ -114,7 +114,7 @@ def main():
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, default=1.5, help="of products for one figure")
     parser.add_argument("--readme", help="page whose tables are renewed")
-    parser.add_argument("--output", default="scaling.h5")
+    parser.add_argument("-o", "--output", default="scaling.h5")
     arguments = parser.parse_args()
     if arguments.measure:
         measure(arguments.measure, arguments.seconds)

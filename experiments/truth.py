@@ -291,7 +291,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--only", help="solvers whose name contains this")
     parser.add_argument("--readme", help="page whose table is renewed")
-    parser.add_argument("--output", default="truth.h5")
+    parser.add_argument("-o", "--output", default="truth.h5")
     arguments = parser.parse_args()
     console = Console(width=WIDTH)
     columns = {
