@@ -1,8 +1,8 @@
 """Checkpoints: what a run that was stopped goes on from, and how often it is saved.
 
 A save is made when it costs at most a given share of the time since the one before, as measured; the first one early,
-and in a run that was resumed at the first opportunity, so that a run makes progress however often it is killed.  What
-is in the file is said in :mod:`krylovh.storage.run_file`.
+and in a run that was resumed at the first opportunity, so that a run makes progress however often it is killed.  The
+result is saved as well, unless it is so large that this would cost more than it may.  What is in the file is said in :mod:`krylovh.storage.run_file`.
 """
 
 import contextlib
@@ -32,6 +32,7 @@ Array = NDArray[Any]
 __all__ = ["Checkpoint", "RunDescription", "opened_run"]
 
 _FIXED_SECONDS, _SECONDS_PER_BYTE = 0.004, 5e-9  # of a save, before one was measured
+_ALWAYS = 1.0  # seconds that the save of a result may take, however short the run was
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ class RunRecorder:
         self._generation = 0
         self._notes = checkpoint.notes
         self._warned = False
-        self._last = time.monotonic()  # an interval, not a date
+        self._begin = self._last = time.monotonic()  # intervals, not dates
         self._slowness = 1.0  # of the last save, relative to what was expected
         self._size = 0  # bytes of the last save
         self._just_restored = False  # the next state that is offered is the one that was handed out
@@ -268,8 +269,15 @@ class RunRecorder:
             self._save(name, state, force=force)
 
     def finish(self, result: Any, name: str = "", state: Callable[[], Mapping[str, Any]] | None = None) -> None:
-        """Save the end of a run."""
+        """Save the end of a run, unless that is much more work than the run was: then its last state stays."""
         self.result = result
+        if self._target is None:
+            return
+        size = sum(array.nbytes for array in to_record(result).arrays.values())
+        size += sum(array.nbytes for unit in self._units for array in unit[2])
+        spent = time.monotonic() - self._begin
+        if self._slowness * _expected_seconds(size) > max(_ALWAYS, self.checkpoint.overhead * spent):
+            return
         keep = dict(self._state[1])
         self._save(*((self._state[0], lambda: keep) if state is None else (name, state)), force=True, finished=True)
 

@@ -283,3 +283,15 @@ def test_no_warning_without_a_reason(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         eigsh(Counted(SPECTRUM), 3, rng=0, checkpoint=tmp_path / "run.h5")
+
+
+def test_a_result_that_costs_more_to_save_than_the_run_did_is_made_again(tmp_path, monkeypatch):
+    file, d = tmp_path / "run.h5", SPECTRUM
+    monkeypatch.setattr(checkpoint_module, "_SECONDS_PER_BYTE", 1.0)
+    found = trace(Counted(d), num_products=20, rng=0, checkpoint=file)
+    assert not Checkpoint(file).describe().finished
+    monkeypatch.undo()
+    again = Counted(d)
+    assert differing(resume(file, again), found) == []
+    assert again.count == 21  # one tells the operator from others
+    assert Checkpoint(file).describe().finished
