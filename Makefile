@@ -7,6 +7,8 @@ SLEPC := .venv-slepc
 INTEROP := .venv-interop
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Python compiles what it imports; pip would compile all that there is, which is most of the time of an installation
+export PIP_COMPILE := 0
 
 .PHONY: help demo test test-full test-faults test-report test-interop test-mpi test-slepc mutants coverage lint types bench experiments wheel lowest sdist docs clean
 

@@ -66,7 +66,7 @@ def headlines(tables):
     cases = {who: sum(int(row["says success"]) for row in rows) for who, rows in (("ours", ours), ("peers", peers))}
     yield (
         f"Wrong answers reported as a success: {total['ours']} of {cases['ours']} by krylovh, {total['peers']} of "
-        f"{cases['peers']} by SciPy, PyHessian, matfree and JAX on the same operators",
+        f"{cases['peers']} by SciPy, curvlinops, PyHessian, matfree and JAX on the same operators",
         "python experiments/truth.py",
     )
     marks = tables("training autoencoder")
