@@ -76,7 +76,8 @@ mutants: $(VENV)/.test  ## Test the tests: with each of the one-line faults of t
 coverage: $(VENV)/.dev $(INTEROP)/.ready  ## What share of the errors of storage, resumed runs and readers of models the tests meet
 	$(INTEROP)/bin/python -m pip install --quiet coverage
 	rm -f .coverage .coverage.*
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest tests/storage tests/interop tests/faults tests/cli -m 'not full'
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -n 2 tests/storage tests/interop tests/cli tests/distributed \
+		tests/faults/test_hostile_files.py tests/faults/test_system_calls.py tests/faults/test_full_disk.py -m 'not full'
 	KERAS_BACKEND=torch OPENBLAS_NUM_THREADS=1 $(INTEROP)/bin/python -m coverage run -m pytest --doctest-modules krylovh/interop tests/interop/libraries
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report

@@ -6,6 +6,7 @@ copy takes the compiled kernels along, so that only faults in the kernels themse
     python tests/mutants/run.py                        all faults, two at a time
     python tests/mutants/run.py --only storage         those in files whose path contains "storage"
     python tests/mutants/run.py --mirrored             with the tests that belong to the file alone
+    python tests/mutants/run.py --sound                without running them once without a fault: they have just passed
 """
 
 import argparse
@@ -78,7 +79,6 @@ class Tree:
         shutil.copytree(ROOT, folder, ignore=unwanted)
         (folder / "krylovh" / "kernels").symlink_to("../kernels")
         self._clock = int(time.time())
-        self._sound: set[tuple[str, ...]] = set()
 
     def pytest(self, paths: list[str], *options: str) -> int:
         """Run tests until the first that fails; return the exit code, or that of a failure for a hang or a crash."""
@@ -102,18 +102,15 @@ class Tree:
         self.said = ended.stdout
         return PASSED if ended.returncode == 0 else FAILED
 
-    def require_sound(self, paths: list[str]) -> None:
-        """Run tests without any fault, once: they have to pass, or what they say means nothing."""
-        if tuple(paths) not in self._sound:
-            if self.pytest(paths) != PASSED:
-                raise SystemExit(f"without a fault, tests fail: {paths}\n{self.said[-3000:]}")
-            self._sound.add(tuple(paths))
+    def require_sound(self, mutants: list[Mutant]) -> None:
+        """Run the tests of the files without any fault: they have to pass, or what they say means nothing."""
+        paths = sorted({path for mutant in mutants for path in mirrored(mutant.file)})
+        if self.pytest(paths) != PASSED:
+            raise SystemExit(f"without a fault, tests fail:\n{self.said[-3000:]}")
 
     def is_killed(self, mutant: Mutant, mirrored_only: bool) -> bool:
         """Return whether a test fails with the fault in place."""
         first = mirrored(mutant.file)
-        if first:
-            self.require_sound(first)
         path = self.folder / mutant.file
         sound, times = path.read_text(encoding="utf-8"), path.stat()
         self._clock += 2  # a compiled file is known by the seconds of its source
@@ -134,6 +131,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="part of the path of the files with faults")
     parser.add_argument("--mirrored", action="store_true", help="run no other tests than those of the file")
+    parser.add_argument("--sound", action="store_true", help="the tests pass without a fault: do not run them so first")
     parser.add_argument("--jobs", type=int, default=2, help="trees side by side")
     parser.add_argument("--every", type=int, default=1, help="take every n-th fault")
     options = parser.parse_args()
@@ -144,6 +142,8 @@ def main() -> int:
         trees: queue.Queue[Tree] = queue.Queue()
         for number in range(options.jobs):
             trees.put(Tree(Path(folder, f"tree{number}")))
+        if not options.sound:
+            trees.queue[0].require_sound(mutants)
 
         def run(mutant: Mutant) -> None:
             tree = trees.get()
