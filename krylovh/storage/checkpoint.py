@@ -2,7 +2,8 @@
 
 A save is made when it costs at most a given share of the time since the one before, as measured; the first one early,
 and in a run that was resumed at the first opportunity, so that a run makes progress however often it is killed.  The
-result is saved as well, unless it is so large that this would cost more than it may.  What is in the file is said in :mod:`krylovh.storage.run_file`.
+result is saved as well, unless it is so large that this would cost more than it may.  What is in the file is
+said in :mod:`krylovh.storage.run_file`.
 """
 
 import contextlib
