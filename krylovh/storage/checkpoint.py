@@ -274,8 +274,9 @@ class RunRecorder:
         self.result = result
         if self._target is None:
             return
-        size = sum(array.nbytes for array in to_record(result).arrays.values())
-        size += sum(array.nbytes for unit in self._units for array in unit[2])
+        size = sum(array.nbytes for unit in self._units for array in unit[2])
+        if result is not None:  # that of a matrix is its units
+            size += sum(array.nbytes for array in to_record(result).arrays.values())
         spent = time.monotonic() - self._begin
         if self._slowness * _expected_seconds(size) > max(_ALWAYS, self.checkpoint.overhead * spent):
             return
