@@ -21,11 +21,10 @@ from krylovh.interop.parameters import Origin, Piece
 from krylovh.interop.state_dicts import no_outputs, of_state_dict
 from krylovh.network import Network
 from krylovh.storage.errors import CorruptFileError, UntrustedFileError
-from krylovh.storage.image import open_hdf5
+from krylovh.storage.image import check_bytes, open_hdf5
 from krylovh.storage.inputs import network_of_file
 from krylovh.storage.npz import damage_named
 from krylovh.storage.structure import INFLATED_LIMIT, RATIO_LIMIT, SMALL, attributes_of, child_of, survey
-from krylovh.storage.trial import read_in_child
 
 Array = NDArray[Any]
 
@@ -78,7 +77,7 @@ def read_hdf5(raw: BinaryIO, path: Path, activations: str | Sequence[str] | None
 
 def _datasets(raw: BinaryIO, path: Path) -> tuple[dict[str, Array], dict[str, Any], dict[str, list[str]]]:
     """Return the arrays of weights, the attributes of the root, and the names of each layer's weights in order."""
-    read_in_child(raw, path)
+    check_bytes(raw, path)
     with open_hdf5(raw, path) as (file, size):
         attributes: dict[str, Any] = dict(attributes_of(file))
         arrays = {}
