@@ -65,10 +65,10 @@ test: $(VENV)/.test  ## All tests and the examples of all docstrings, warnings a
 	$(TEST) --doctest-modules --ignore krylovh/interop/torch_hessian.py --ignore tests/mpi/slepc_program.py krylovh tests -m 'not full and not browser and not faults'
 
 test-full: $(VENV)/.test  ## The long versions of the tests as well
-	$(TEST) --doctest-modules --ignore krylovh/interop/torch_hessian.py --ignore tests/mpi/slepc_program.py krylovh tests -m 'not browser and not faults'
+	$(TEST) --doctest-modules --ignore krylovh/interop/torch_hessian.py --ignore tests/mpi/slepc_program.py krylovh tests -m 'not browser and (full or not faults)'
 
 test-faults: $(VENV)/.test  ## Kills, failing and full disks, power cuts, damaged and hostile files, faulty products, signals
-	$(TEST) tests -m faults
+	$(TEST) tests -m 'faults and not full'
 
 mutants: $(VENV)/.test  ## Test the tests: with each of the one-line faults of tests/mutants/pack.toml one has to fail
 	$(BIN)/python tests/mutants/run.py

@@ -47,6 +47,7 @@ print((H @ np.ones(H.shape[0])).tobytes().hex())
 """
 
 
+@pytest.mark.full  # all kernels are compiled twice, on all processors
 def test_two_processes_that_compile_at_once_disturb_neither(tmp_path):
     """Both begin with an empty cache, and write into it at the same time."""
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "1"}
