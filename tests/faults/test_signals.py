@@ -67,11 +67,17 @@ def ended(child, timeout=60):
     return child.returncode, out, error
 
 
+def with_signals():
+    """Take signals as a program in the foreground does, even if these tests run in the background or under nohup."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def started(code, *arguments, first, stream="stdout", **options):
     """Start a program; return when it has said that it is in the middle of its work."""
     child = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        **options,
+        preexec_fn=with_signals, **options,
     )  # fmt: skip
     line = getattr(child, stream).readline()
     assert line == first, line + child.communicate()[1]
